@@ -1,0 +1,368 @@
+"""Every choice of a run, as frozen dataclasses: what a checkpoint stores and the command line shows.
+
+The presets `cvpr24` and `tpami25-B/L/H` are the published settings (VoCo repository, commit ba7b7bd;
+Large-Scale-Medical repository, commit 1ad538b, `Self-supervised/`); `laptop`, `ci` and `workshop-gpu` are ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Size = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+ObjectiveName = Literal["tpami25", "cvpr24", "cvpr24-head"]
+Mode = Literal["default", "official"]
+Intensity = Literal["ct-abdomen", "ct-chest", "mr", "none"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _require_size(name: str, size: Size | None) -> None:
+    _require(
+        size is None or (len(size) == 3 and min(size) >= 1),
+        f"{name} must be three sizes of at least 1 voxel, got {size}. Give (x, y, z), such as (64, 64, 64).",
+    )
+
+
+@dataclass(frozen=True)
+class VolumeConfig:
+    """How a scan becomes a prepared volume (method of preparation: `voco_lite.volumes`).
+
+    Attributes:
+        intensity: Window that is mapped to [0, 1]: "ct-abdomen" (-175..250 HU), "ct-chest" (-1000..500 HU),
+            "mr" (0.5th to 99.5th percentile of the foreground), "none" (kept as it is).
+        spacing: Voxel size in mm along (x, y, z) after resampling; None keeps the scan's own.
+        foreground: Crop to the box of voxels above this prepared intensity; None keeps everything.
+        size: Resize the whole volume to (x, y, z) voxels at the end, whatever its aspect; None keeps it.
+    """
+
+    intensity: Intensity = "ct-abdomen"
+    spacing: Spacing | None = (1.5, 1.5, 1.5)
+    foreground: float | None = 0.0
+    size: Size | None = None
+
+    def __post_init__(self) -> None:
+        _require_size("size", self.size)
+        _require(
+            self.spacing is None or (len(self.spacing) == 3 and min(self.spacing) > 0),
+            f"spacing must be three positive sizes in mm, got {self.spacing}. Give (x, y, z), or None to keep the scan's.",
+        )
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """Which crops are cut from a volume, and how they are augmented.
+
+    Attributes:
+        cells: Base crops along (x, y, z).
+        crop_size: Size of a base crop in voxels.
+        random_size: Size of a random crop in voxels; None: as the base crops.
+        network_size: Crops are resized to this before the network; None: not resized.
+        random_crops: Random crops per volume.
+        open_border: Never draw the last position before the high border (released code, `randint` excludes it).
+        official_odd: Released rule for odd crop sizes: the random box is one voxel narrower, its area is not.
+        flip_probability: Chance of a flip along each axis.
+        rotate_probability: Chance of a rotation by 90, 180 or 270 degrees in the (x, y) plane.
+        shift_probability: Chance that an offset is added to a crop's intensities.
+        shift_offset: Largest such offset, in prepared intensity.
+        seeded: Draw augmentations from the run's seed; False: from the operating system, as the released code does.
+    """
+
+    cells: Size = (3, 3, 1)
+    crop_size: Size = (64, 64, 64)
+    random_size: Size | None = None
+    network_size: Size | None = None
+    random_crops: int = 2
+    open_border: bool = False
+    official_odd: bool = False
+    flip_probability: float = 0.2
+    rotate_probability: float = 0.2
+    shift_probability: float = 0.5
+    shift_offset: float = 0.1
+    seeded: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("cells", "crop_size", "random_size", "network_size"):
+            _require_size(name, getattr(self, name))
+        _require(self.random_crops >= 1, f"random_crops must be at least 1, got {self.random_crops}. Use 2, as published.")
+        for name in ("flip_probability", "rotate_probability", "shift_probability"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"{name} must lie in [0, 1], got {value}. Give a probability, such as 0.2.")
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Which encoder turns crops into pooled features.
+
+    Attributes:
+        name: A name of the registry `voco_lite.encoders.ENCODERS`, such as "conv-tiny" or "swin-b".
+        norm: Normalisation of the conv encoders. InstanceNorm before global pooling hides what VoCo needs.
+        merging: Order of the Swin patch merging: "current" (MONAI >= 1.5) or "legacy" (the released weights).
+        activation_checkpointing: Recompute activations in the backward pass to save memory (Swin encoders).
+    """
+
+    name: str = "conv-tiny"
+    norm: Literal["batch", "group", "instance"] = "batch"
+    merging: Literal["current", "legacy"] = "current"
+    activation_checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is learnt; `voco_lite.objectives` holds the table of what each name and mode means.
+
+    Attributes:
+        name: "tpami25" (2025 code), "cvpr24" (2024 code), "cvpr24-head" (the paper-time head, without a teacher).
+        mode: "official" repeats every quirk of the released code, "default" repairs them.
+        projector_dim: Width of the projector's hidden and output layers.
+        momentum: Share of the teacher that an EMA update keeps.
+        dropout: Probability of the feature dropout before the student's projector ("tpami25").
+        intra_weight: Weight of the intra-volume prediction loss.
+        inter_weight: Weight of the inter-volume loss.
+        regularization_weight: Weight of the loss that keeps base crops apart.
+    """
+
+    name: ObjectiveName = "tpami25"
+    mode: Mode = "default"
+    projector_dim: int = 1024
+    momentum: float = 0.9
+    dropout: float = 0.2
+    intra_weight: float = 1.0
+    inter_weight: float = 1.0
+    regularization_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("momentum", "dropout"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"{name} must lie in [0, 1), got {value}. Published: momentum 0.9, dropout 0.2.")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long, how fast and where to train.
+
+    Attributes:
+        steps: Optimizer steps.
+        batch_size: Volumes per micro-batch and process.
+        accumulation: Micro-batches per optimizer step.
+        learning_rate: Peak learning rate of AdamW.
+        weight_decay: Decoupled weight decay of AdamW.
+        amsgrad: AMSGrad variant of AdamW (the released code sets it).
+        warmup_steps: Steps of linear warm-up before the cosine.
+        start_at_zero: The first step's learning rate is 0, as in the released schedule; False: one warm-up step above.
+        clip_norm: Largest gradient norm; None: no clipping (the released AMP branch never clips).
+        drop_last: Leave out the last, smaller batch of an epoch.
+        reshuffle: A new order every epoch; False: the released code's one order for all epochs.
+        device: "auto", "cpu", "cuda", "cuda:1" …
+        precision: "auto" is bf16 where the device computes in it, else fp16 on CUDA, else fp32.
+        workers: Loader processes; 0 loads in the main process.
+        seed: Seed of weights, data, augmentation and dropout.
+        log_every: Steps between two lines of the log.
+        gauge_every: Steps between two held-out measurements; 0: only before and after training.
+        checkpoint_every: Steps between two checkpoints; 0: only at the end.
+        run_folder: Where log, checkpoints and results go; None: nothing is written.
+        resume: Continue from the newest checkpoint of `run_folder`, exactly; False: start anew.
+        progress: Show a progress bar.
+    """
+
+    steps: int = 800
+    batch_size: int = 4
+    accumulation: int = 1
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    amsgrad: bool = False
+    warmup_steps: int = 40
+    start_at_zero: bool = False
+    clip_norm: float | None = 1.0
+    drop_last: bool = True
+    reshuffle: bool = True
+    device: str = "auto"
+    precision: Precision = "auto"
+    workers: int = 0
+    seed: int = 0
+    log_every: int = 10
+    gauge_every: int = 100
+    checkpoint_every: int = 200
+    run_folder: str | None = None
+    resume: bool = True
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulation", "log_every"):
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} must be at least 1, got {value}. Give a positive whole number.")
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """One pre-training run, whole: stored in every checkpoint, shown by `python -m voco_lite pretrain --help`."""
+
+    volume: VolumeConfig = field(default_factory=VolumeConfig)
+    crops: CropConfig = field(default_factory=CropConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> PretrainConfig:
+        """A named configuration, with single fields changed: `PretrainConfig.preset("laptop", steps=100, seed=1)`.
+
+        Args:
+            name: A key of `PRESETS`.
+            changes: Fields of any part; a name that two parts share takes its part: `objective__name="cvpr24"`.
+
+        Raises:
+            ValueError: Unknown preset, unknown field, or a field name that several parts have.
+        """
+        _require(name in PRESETS, f"preset must be one of {sorted(PRESETS)}, got {name!r}. Take the nearest and change its fields.")
+        config = PRESETS[name]
+        if changes.get("mode", config.objective.mode) == "official":
+            config = _with_released_data_rules(config)
+        return config.changed(**changes)
+
+    def changed(self, **changes: Any) -> PretrainConfig:
+        """This configuration with single fields changed; names as in `preset`.
+
+        Raises:
+            ValueError: Unknown field, or a field name that several parts have.
+        """
+        by_part: dict[str, dict[str, Any]] = {}
+        for key, value in changes.items():
+            part, name = _owner(key)
+            by_part.setdefault(part, {})[name] = value
+        parts = {part: dataclasses.replace(getattr(self, part), **values) for part, values in by_part.items()}
+        return dataclasses.replace(self, **parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, numbers and strings: safe to store and to print as JSON."""
+        return typing.cast(dict[str, Any], _plain(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PretrainConfig:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: A field that this version does not know, or a value of the wrong type.
+        """
+        return typing.cast(PretrainConfig, _build(cls, values, "config"))
+
+
+def _with_released_data_rules(config: PretrainConfig) -> PretrainConfig:
+    return dataclasses.replace(
+        config,
+        crops=dataclasses.replace(config.crops, open_border=True, official_odd=True, seeded=False),
+        train=dataclasses.replace(config.train, drop_last=False, reshuffle=False, start_at_zero=True),
+    )
+
+
+def _owner(key: str) -> tuple[str, str]:
+    """Part and field that a change names."""
+    parts = {f.name: {g.name for g in dataclasses.fields(type(getattr(PretrainConfig(), f.name)))} for f in dataclasses.fields(PretrainConfig)}
+    part, _, name = key.rpartition("__")
+    owners = [p for p, names in parts.items() if name in names and part in ("", p)]
+    known = sorted({n for names in parts.values() for n in names})
+    _require(bool(owners), f"{key!r} is no field of a configuration. Known fields: {', '.join(known)}.")
+    _require(len(owners) == 1, f"{key!r} is a field of {' and '.join(owners)}. Say which, such as {owners[0]}__{name}=….")
+    return owners[0], name
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _build(annotation: Any, value: Any, where: str) -> Any:
+    """A value of the annotated type from its plain form."""
+    if dataclasses.is_dataclass(annotation):
+        _require(isinstance(value, dict), f"{where} must be a table of fields, got {value!r}. Compare with PretrainConfig().to_dict().")
+        hints = typing.get_type_hints(annotation)
+        unknown = set(value) - set(hints)
+        _require(not unknown, f"{where} has unknown fields {sorted(unknown)}. Known: {sorted(hints)}.")
+        kind = typing.cast(type, annotation)
+        return kind(**{name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+    origin, options = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in options:
+            return None
+        return _build(next(o for o in options if o is not type(None)), value, where)
+    if origin is tuple:
+        fits = isinstance(value, list | tuple) and len(value) == len(options)
+        _require(fits, f"{where} must be {len(options)} numbers, got {value!r}. Write them as a list.")
+        return tuple(_build(option, item, where) for option, item in zip(options, value, strict=True))
+    if origin is Literal:
+        _require(value in options, f"{where} must be one of {list(options)}, got {value!r}.")
+        return value
+    fits = isinstance(value, annotation) and not (annotation is not bool and isinstance(value, bool))
+    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    _require(fits, f"{where} must be {annotation.__name__}, got {value!r} ({type(value).__name__}).")
+    return value
+
+
+def _tpami25(encoder: str, batch_size: int) -> PretrainConfig:
+    """The published settings of the 2025 code: `Self-supervised/`, defaults and scripts."""
+    return PretrainConfig(
+        volume=VolumeConfig("ct-abdomen", spacing=(1.5, 1.5, 1.5), foreground=0.0),
+        crops=CropConfig(cells=(3, 3, 1), crop_size=(64, 64, 64), random_crops=2, shift_probability=0.5),
+        encoder=EncoderConfig(encoder, activation_checkpointing=True),
+        objective=ObjectiveConfig("tpami25", projector_dim=1024),
+        train=TrainConfig(
+            steps=2_000_000, batch_size=batch_size, learning_rate=1e-4, amsgrad=True, warmup_steps=5000,
+            clip_norm=None, workers=16, log_every=100, gauge_every=5000, checkpoint_every=20_000,
+        ),
+    )
+
+
+PRESETS: dict[str, PretrainConfig] = {
+    "laptop": PretrainConfig(
+        volume=VolumeConfig("ct-abdomen", spacing=None, foreground=None, size=(96, 96, 96)),
+        crops=CropConfig(
+            cells=(3, 3, 1), crop_size=(32, 32, 32), random_crops=4,
+            flip_probability=0.0, rotate_probability=0.0, shift_probability=0.5,
+        ),
+        encoder=EncoderConfig("conv-tiny"),
+        objective=ObjectiveConfig(projector_dim=512),
+        train=TrainConfig(steps=800, batch_size=4, learning_rate=1e-3, warmup_steps=80),
+    ),
+    "ci": PretrainConfig(
+        volume=VolumeConfig("ct-abdomen", spacing=None, foreground=None, size=(48, 48, 48)),
+        crops=CropConfig(
+            cells=(3, 3, 1), crop_size=(16, 16, 16), random_crops=4,
+            flip_probability=0.0, rotate_probability=0.0, shift_probability=0.5,
+        ),
+        encoder=EncoderConfig("conv-tiny"),
+        objective=ObjectiveConfig(projector_dim=128),
+        train=TrainConfig(steps=30, batch_size=4, learning_rate=1e-3, warmup_steps=5, gauge_every=15, checkpoint_every=0),
+    ),
+    "workshop-gpu": PretrainConfig(
+        volume=VolumeConfig("ct-abdomen", spacing=None, foreground=None, size=(192, 192, 96)),
+        crops=CropConfig(cells=(3, 3, 1), crop_size=(64, 64, 64), random_crops=4, flip_probability=0.0, rotate_probability=0.0),
+        encoder=EncoderConfig("conv-small"),
+        objective=ObjectiveConfig(projector_dim=1024),
+        train=TrainConfig(steps=2000, batch_size=8, learning_rate=1e-3, warmup_steps=200, workers=4),
+    ),
+    "cvpr24": PretrainConfig(
+        volume=VolumeConfig("ct-abdomen", spacing=None, foreground=0.3, size=(384, 384, 96)),
+        crops=CropConfig(
+            cells=(4, 4, 1), crop_size=(96, 96, 96), network_size=(64, 64, 64), random_crops=2, shift_probability=0.1,
+        ),
+        encoder=EncoderConfig("swin-b", activation_checkpointing=True),
+        objective=ObjectiveConfig("cvpr24", projector_dim=2048),
+        train=TrainConfig(
+            steps=250_000, batch_size=2, learning_rate=1e-4, amsgrad=True, warmup_steps=5000,
+            clip_norm=None, workers=16, log_every=100, gauge_every=1000, checkpoint_every=1000,
+        ),
+    ),
+    "tpami25-B": _tpami25("swin-b", batch_size=2),
+    "tpami25-L": _tpami25("swin-l", batch_size=2),
+    "tpami25-H": _tpami25("swin-h", batch_size=2),
+}
