@@ -92,7 +92,9 @@ class CropConfig:
     def __post_init__(self) -> None:
         for name in ("cells", "crop_size", "random_size", "network_size"):
             _require_size(name, getattr(self, name))
-        _require(self.random_crops >= 1, f"random_crops must be at least 1, got {self.random_crops}. Use 2, as published.")
+        _require(
+            self.random_crops >= 1, f"random_crops must be at least 1, got {self.random_crops}. Use 2, as published."
+        )
         for name in ("flip_probability", "rotate_probability", "shift_probability"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"{name} must lie in [0, 1], got {value}. Give a probability, such as 0.2.")
@@ -199,6 +201,14 @@ class TrainConfig:
         for name in ("steps", "batch_size", "accumulation", "log_every"):
             value = getattr(self, name)
             _require(value >= 1, f"{name} must be at least 1, got {value}. Give a positive whole number.")
+        for name in ("warmup_steps", "workers", "gauge_every", "checkpoint_every", "weight_decay"):
+            value = getattr(self, name)
+            _require(value >= 0, f"{name} must be at least 0, got {value}. 0 leaves it out.")
+        for name in ("learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            _require(
+                value is None or value > 0, f"{name} must be positive, got {value}. Published: learning_rate 1e-4."
+            )
 
 
 @dataclass(frozen=True)
@@ -222,10 +232,13 @@ class PretrainConfig:
         Raises:
             ValueError: Unknown preset, unknown field, or a field name that several parts have.
         """
-        _require(name in PRESETS, f"preset must be one of {sorted(PRESETS)}, got {name!r}. Take the nearest and change its fields.")
+        _require(
+            name in PRESETS,
+            f"preset must be one of {sorted(PRESETS)}, got {name!r}. Take the nearest and change its fields.",
+        )
         config = PRESETS[name]
         if changes.get("mode", config.objective.mode) == "official":
-            config = _with_released_data_rules(config)
+            config = _as_released(config)
         return config.changed(**changes)
 
     def changed(self, **changes: Any) -> PretrainConfig:
@@ -255,9 +268,11 @@ class PretrainConfig:
         return typing.cast(PretrainConfig, _build(cls, values, "config"))
 
 
-def _with_released_data_rules(config: PretrainConfig) -> PretrainConfig:
+def _as_released(config: PretrainConfig) -> PretrainConfig:
+    """The released rules outside the objective (`voco_lite.objectives` holds the others)."""
     return dataclasses.replace(
         config,
+        encoder=dataclasses.replace(config.encoder, merging="legacy"),
         crops=dataclasses.replace(config.crops, open_border=True, official_odd=True, seeded=False),
         train=dataclasses.replace(config.train, drop_last=False, reshuffle=False, start_at_zero=True),
     )
@@ -265,12 +280,17 @@ def _with_released_data_rules(config: PretrainConfig) -> PretrainConfig:
 
 def _owner(key: str) -> tuple[str, str]:
     """Part and field that a change names."""
-    parts = {f.name: {g.name for g in dataclasses.fields(type(getattr(PretrainConfig(), f.name)))} for f in dataclasses.fields(PretrainConfig)}
+    parts = {
+        f.name: {g.name for g in dataclasses.fields(type(getattr(PretrainConfig(), f.name)))}
+        for f in dataclasses.fields(PretrainConfig)
+    }
     part, _, name = key.rpartition("__")
     owners = [p for p, names in parts.items() if name in names and part in ("", p)]
     known = sorted({n for names in parts.values() for n in names})
     _require(bool(owners), f"{key!r} is no field of a configuration. Known fields: {', '.join(known)}.")
-    _require(len(owners) == 1, f"{key!r} is a field of {' and '.join(owners)}. Say which, such as {owners[0]}__{name}=….")
+    _require(
+        len(owners) == 1, f"{key!r} is a field of {' and '.join(owners)}. Say which, such as {owners[0]}__{name}=…."
+    )
     return owners[0], name
 
 
@@ -283,7 +303,10 @@ def _plain(value: Any) -> Any:
 def _build(annotation: Any, value: Any, where: str) -> Any:
     """A value of the annotated type from its plain form."""
     if dataclasses.is_dataclass(annotation):
-        _require(isinstance(value, dict), f"{where} must be a table of fields, got {value!r}. Compare with PretrainConfig().to_dict().")
+        _require(
+            isinstance(value, dict),
+            f"{where} must be a table of fields, got {value!r}. Compare with PretrainConfig().to_dict().",
+        )
         hints = typing.get_type_hints(annotation)
         unknown = set(value) - set(hints)
         _require(not unknown, f"{where} has unknown fields {sorted(unknown)}. Known: {sorted(hints)}.")
@@ -316,8 +339,16 @@ def _tpami25(encoder: str, batch_size: int) -> PretrainConfig:
         encoder=EncoderConfig(encoder, activation_checkpointing=True),
         objective=ObjectiveConfig("tpami25", projector_dim=1024),
         train=TrainConfig(
-            steps=2_000_000, batch_size=batch_size, learning_rate=1e-4, amsgrad=True, warmup_steps=5000,
-            clip_norm=None, workers=16, log_every=100, gauge_every=5000, checkpoint_every=20_000,
+            steps=2_000_000,
+            batch_size=batch_size,
+            learning_rate=1e-4,
+            amsgrad=True,
+            warmup_steps=5000,
+            clip_norm=None,
+            workers=16,
+            log_every=100,
+            gauge_every=5000,
+            checkpoint_every=20_000,
         ),
     )
 
@@ -326,8 +357,12 @@ PRESETS: dict[str, PretrainConfig] = {
     "laptop": PretrainConfig(
         volume=VolumeConfig("ct-abdomen", spacing=None, foreground=None, size=(96, 96, 96)),
         crops=CropConfig(
-            cells=(3, 3, 1), crop_size=(32, 32, 32), random_crops=4,
-            flip_probability=0.0, rotate_probability=0.0, shift_probability=0.5,
+            cells=(3, 3, 1),
+            crop_size=(32, 32, 32),
+            random_crops=4,
+            flip_probability=0.0,
+            rotate_probability=0.0,
+            shift_probability=0.5,
         ),
         encoder=EncoderConfig("conv-tiny"),
         objective=ObjectiveConfig(projector_dim=512),
@@ -336,16 +371,24 @@ PRESETS: dict[str, PretrainConfig] = {
     "ci": PretrainConfig(
         volume=VolumeConfig("ct-abdomen", spacing=None, foreground=None, size=(48, 48, 48)),
         crops=CropConfig(
-            cells=(3, 3, 1), crop_size=(16, 16, 16), random_crops=4,
-            flip_probability=0.0, rotate_probability=0.0, shift_probability=0.5,
+            cells=(3, 3, 1),
+            crop_size=(16, 16, 16),
+            random_crops=4,
+            flip_probability=0.0,
+            rotate_probability=0.0,
+            shift_probability=0.5,
         ),
         encoder=EncoderConfig("conv-tiny"),
         objective=ObjectiveConfig(projector_dim=128),
-        train=TrainConfig(steps=30, batch_size=4, learning_rate=1e-3, warmup_steps=5, gauge_every=15, checkpoint_every=0),
+        train=TrainConfig(
+            steps=30, batch_size=4, learning_rate=1e-3, warmup_steps=5, gauge_every=15, checkpoint_every=0
+        ),
     ),
     "workshop-gpu": PretrainConfig(
         volume=VolumeConfig("ct-abdomen", spacing=None, foreground=None, size=(192, 192, 96)),
-        crops=CropConfig(cells=(3, 3, 1), crop_size=(64, 64, 64), random_crops=4, flip_probability=0.0, rotate_probability=0.0),
+        crops=CropConfig(
+            cells=(3, 3, 1), crop_size=(64, 64, 64), random_crops=4, flip_probability=0.0, rotate_probability=0.0
+        ),
         encoder=EncoderConfig("conv-small"),
         objective=ObjectiveConfig(projector_dim=1024),
         train=TrainConfig(steps=2000, batch_size=8, learning_rate=1e-3, warmup_steps=200, workers=4),
@@ -353,13 +396,25 @@ PRESETS: dict[str, PretrainConfig] = {
     "cvpr24": PretrainConfig(
         volume=VolumeConfig("ct-abdomen", spacing=None, foreground=0.3, size=(384, 384, 96)),
         crops=CropConfig(
-            cells=(4, 4, 1), crop_size=(96, 96, 96), network_size=(64, 64, 64), random_crops=2, shift_probability=0.1,
+            cells=(4, 4, 1),
+            crop_size=(96, 96, 96),
+            network_size=(64, 64, 64),
+            random_crops=2,
+            shift_probability=0.1,
         ),
         encoder=EncoderConfig("swin-b", activation_checkpointing=True),
         objective=ObjectiveConfig("cvpr24", projector_dim=2048),
         train=TrainConfig(
-            steps=250_000, batch_size=2, learning_rate=1e-4, amsgrad=True, warmup_steps=5000,
-            clip_norm=None, workers=16, log_every=100, gauge_every=1000, checkpoint_every=1000,
+            steps=250_000,
+            batch_size=2,
+            learning_rate=1e-4,
+            amsgrad=True,
+            warmup_steps=5000,
+            clip_norm=None,
+            workers=16,
+            log_every=100,
+            gauge_every=1000,
+            checkpoint_every=1000,
         ),
     ),
     "tpami25-B": _tpami25("swin-b", batch_size=2),
