@@ -1,0 +1,103 @@
+"""`pretrain`: the one loop that trains every objective, on a laptop's CPU and on GPUs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from voco_lite.config import TrainConfig
+from voco_lite.train.guard import NonFiniteLossError
+from voco_lite.train.hardware import open_accelerator
+from voco_lite.train.history import HELD_OUT, History
+from voco_lite.train.records import progress_bar
+from voco_lite.train.run import Callback, Run
+
+if TYPE_CHECKING:
+    from voco_lite.dataset import VoCoDataset
+    from voco_lite.model import VoCo
+    from voco_lite.volumes import Volume
+
+
+def pretrain(
+    model: VoCo,
+    dataset: VoCoDataset,
+    config: TrainConfig | None = None,
+    held_out: Sequence[Volume] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> History:
+    """Train a model, in place, and return what was recorded.
+
+    The same call continues an interrupted run of its `run_folder` exactly, and returns the history of a finished one
+    with its final weights in `model`. Every chance comes from the seed and the number of the step. A run folder holds
+    `config.json`, `log.jsonl`, `tensorboard/`, `checkpoints/` (the newest two) and `final.pt`.
+
+    Args:
+        model: Moved to the device; left there in evaluation mode.
+        dataset: The training volumes with their crops.
+        config: How to train; None: `model.config.train`.
+        held_out: Volumes for the held-out gauges, measured before, while and after training; None: no gauges.
+        callbacks: Called with each record and the model, in the first process.
+
+    Raises:
+        NonFiniteLossError: A loss or gradient was not finite; the model holds the state before that step, and the run
+            folder a checkpoint of it.
+        ValueError: The run folder holds a run with other settings, or there are fewer volumes than a batch needs.
+    """
+    config = config or model.config.train
+    whole = dataclasses.replace(model.config, crops=dataset.crops, train=config)
+    with open_accelerator(config) as accelerator:
+        run = Run(accelerator, model, dataset, whole)
+        if run.begin():
+            return run.history
+        gauge = _Gauge(run, held_out)
+        try:
+            with progress_bar(config.steps, run.step, config.progress and accelerator.is_main_process) as bar:
+                if run.step == 0 and gauge.wanted:
+                    run.record(gauge.measure(), callbacks)
+                for step in range(run.step + 1, config.steps + 1):
+                    run.take_step(step)
+                    gauged = gauge.due(step)
+                    if gauged or step % config.log_every == 0 or step == config.steps:
+                        record = run.record(gauge.measure() if gauged else {}, callbacks)
+                        bar.set_postfix(loss=f"{record['total']:.3f}", refresh=False)
+                    if config.checkpoint_every and step % config.checkpoint_every == 0:
+                        run.save()
+                    run.guard.keep(step)
+                    bar.update()
+                run.finish()
+        except NonFiniteLossError as error:
+            run.stop_at(error)
+            raise
+        finally:
+            run.close()
+    return run.history
+
+
+class _Gauge:
+    """The held-out gauges of a run."""
+
+    def __init__(self, run: Run, held_out: Sequence[Volume] | None) -> None:
+        self.run, self.held_out, self.config = run, held_out, run.config
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self.held_out)
+
+    def due(self, step: int) -> bool:
+        every = self.config.gauge_every
+        return self.wanted and (step == self.config.steps or (every > 0 and step % every == 0))
+
+    def measure(self) -> dict[str, float]:
+        """The gauges as record entries; measured by the first process."""
+        from voco_lite.gauges import measure_held_out
+
+        found: dict[str, float] = {}
+        self.run.guard.flush()
+        if self.run.accelerator.is_main_process:
+            with self.run.accelerator.autocast():
+                measured = measure_held_out(self.run.model, self.held_out, self.run.dataset.crops)
+            found = {HELD_OUT + name: value for name, value in dataclasses.asdict(measured).items()}
+            self.run.model.train()
+        self.run.accelerator.wait_for_everyone()
+        return found
