@@ -1,0 +1,276 @@
+"""From prepared volumes to batches of crops, position labels and augmentation.
+
+All chance of a draw comes from (seed, draw), whatever the loader's workers do. Workers only choose; cutting and
+augmenting happen for the whole batch on its device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from voco_lite.augment import Augmentation, augment, draw_augmentation
+from voco_lite.config import CropConfig, Size
+from voco_lite.crops import CropGrid, crop_views, extract_crops, grid_starts, position_labels, sample_starts
+
+if TYPE_CHECKING:
+    from voco_lite.volumes import Volume
+
+
+@dataclass
+class VoCoBatch:
+    """What the model sees of a batch of volumes.
+
+    Attributes:
+        random_crops: Prepared intensity.
+        base_crops: Prepared intensity, in the order of `grid_starts`.
+        position_labels: Overlaps of each random crop with the base crops of its volume, float64.
+        sources: Where each volume's block comes from: source, first voxel, draw.
+    """
+
+    random_crops: Float[Tensor, "volumes random channel x y z"]
+    base_crops: Float[Tensor, "volumes bases channel x y z"]
+    position_labels: Float[Tensor, "volumes random bases"]
+    sources: list[str]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> VoCoBatch:
+        """The same batch on a device."""
+        random, bases, labels = (
+            tensor.to(device, non_blocking=non_blocking)
+            for tensor in (self.random_crops, self.base_crops, self.position_labels)
+        )
+        return VoCoBatch(random, bases, labels, self.sources)
+
+
+@dataclass
+class Sample:
+    """Everything that one draw decides, before any crop is cut. Tensors on the CPU.
+
+    Attributes:
+        block: Prepared intensity; a view of the volume where no padding was needed.
+        starts: First voxels of the random crops within the block.
+        position_labels: Their overlaps with the base crops, float64.
+        augmentation: Of the random crops, then of the base crops.
+        source: Where the block comes from.
+    """
+
+    block: Float[Tensor, "channel x y z"]
+    starts: Int[Tensor, "random 3"]
+    position_labels: Float[Tensor, "random bases"]
+    augmentation: Augmentation
+    source: str
+
+
+@dataclass
+class Samples:
+    """The samples of a batch, stacked; what loader workers send. Its augmentation is volume-major."""
+
+    blocks: Float[Tensor, "volumes channel x y z"]
+    starts: Int[Tensor, "volumes random 3"]
+    position_labels: Float[Tensor, "volumes random bases"]
+    augmentation: Augmentation
+    sources: list[str]
+
+    def pin_memory(self) -> Samples:
+        """With the blocks and labels in page-locked memory (called by a loader with `pin_memory=True`)."""
+        return replace(self, blocks=self.blocks.pin_memory(), position_labels=self.position_labels.pin_memory())
+
+
+class VoCoDataset(Dataset[Sample]):
+    """Endless draws from a set of volumes: draw ``epoch * len(dataset) + index`` shows volume ``index`` anew.
+
+    Args:
+        volumes: Prepared volumes of one number of channels, of any size.
+        crops: Which crops to cut and how to augment them.
+        seed: Seed of blocks, crops and augmentation.
+
+    Raises:
+        ValueError: No volume, or volumes that are not (channel, x, y, z) with the same channels and type.
+    """
+
+    def __init__(self, volumes: Sequence[Volume], crops: CropConfig, seed: int = 0) -> None:
+        if not volumes:
+            raise ValueError("volumes must hold at least one volume, got none. Load a folder with load_volumes first.")
+        kinds = {(volume.data.ndim, volume.data.shape[0], volume.data.dtype) for volume in volumes}
+        if len(kinds) > 1 or next(iter(kinds))[0] != 4:
+            raise ValueError(
+                "volumes must all be (channel, x, y, z) with the same channels and type, got (dimensions, channels, type) "
+                f"{sorted(kinds, key=str)}. Prepare them with one VolumeConfig."
+            )
+        self.volumes, self.crops, self.seed = list(volumes), crops, seed
+        self.grid = CropGrid.from_config(crops)
+
+    def __len__(self) -> int:
+        return len(self.volumes)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """The first epoch, in the order of the volumes."""
+        return (self[draw] for draw in range(len(self)))
+
+    def __getitem__(self, draw: int) -> Sample:
+        """What draw number ``draw`` decides; the same on every machine, process and occasion.
+
+        A volume smaller than the block is padded with 0 on both sides (the released code would cut shorter crops).
+
+        Raises:
+            IndexError: A negative draw.
+        """
+        if draw < 0:
+            raise IndexError(
+                f"draw must be at least 0, got {draw}. Draw epoch * {len(self)} + index shows volume index."
+            )
+        config, grid = self.crops, self.grid
+        volume = self.volumes[draw % len(self)]
+        generator = torch.Generator().manual_seed(_mixed(self.seed, draw))
+        block, first = _random_block(volume.data, grid.block_size, generator)
+        starts = sample_starts(config.random_crops, grid, generator, config.open_border)
+        return Sample(
+            block=block,
+            starts=starts,
+            position_labels=position_labels(starts, grid, config.official_odd),
+            augmentation=draw_augmentation(config.random_crops + grid.bases, config, generator),
+            source=f"{volume.source}, block from voxel {first}, draw {draw}",
+        )
+
+    @staticmethod
+    def collate(samples: Sequence[Sample]) -> Samples:
+        """Stack samples: the `collate_fn` of a loader."""
+        return Samples(
+            blocks=torch.stack([sample.block for sample in samples]),
+            starts=torch.stack([sample.starts for sample in samples]),
+            position_labels=torch.stack([sample.position_labels for sample in samples]),
+            augmentation=Augmentation.cat([sample.augmentation for sample in samples]),
+            sources=[sample.source for sample in samples],
+        )
+
+    def cut(self, samples: Samples, device: torch.device | str = "cpu") -> VoCoBatch:
+        """Cut and augment the crops of a whole batch on its device, without waiting for it."""
+        grid, blocks = self.grid, samples.blocks.to(device, non_blocking=True)
+        volumes, channels = blocks.shape[:2]
+        crops = self.crops.random_crops, grid.bases
+        random, bases = (blocks.new_empty(volumes, n, channels, *grid.network_size) for n in crops)
+        base_starts = grid_starts(grid)
+        for i, block in enumerate(blocks):
+            rows = samples.augmentation[i * sum(crops) : (i + 1) * sum(crops)]
+            _cut(block, samples.starts[i], grid.random_size, rows[: crops[0]], random[i])
+            _cut(block, base_starts, grid.crop_size, rows[crops[0] :], bases[i])
+        labels = samples.position_labels.to(device, non_blocking=True)
+        return VoCoBatch(random, bases, labels, samples.sources)
+
+    def batch(self, draws: Sequence[int], device: torch.device | str = "cpu") -> VoCoBatch:
+        """The batch of these draws, in this process."""
+        return self.cut(self.collate([self[draw] for draw in draws]), device)
+
+
+class DrawSampler(Sampler[list[int]]):
+    """Batches of draws without end, each volume once an epoch; the `batch_sampler` of a loader.
+
+    The micro-batches of all epochs stand in one row; process ``rank`` of ``world`` takes every ``world``-th. Together
+    the processes see what one process sees that accumulates ``world`` micro-batches.
+
+    Args:
+        length: Number of volumes.
+        batch_size: Volumes per micro-batch.
+        seed: Seed of the order.
+        first_batch: Micro-batches that all processes together have taken already.
+        world: Number of processes.
+        rank: This process.
+        drop_last: Leave out an epoch's last, smaller batch.
+        reshuffle: A new order every epoch; False: one order for all epochs, as in the released code.
+
+    Raises:
+        ValueError: Fewer volumes than `batch_size`, or a rank outside the world.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int = 0,
+        first_batch: int = 0,
+        world: int = 1,
+        rank: int = 0,
+        drop_last: bool = True,
+        reshuffle: bool = True,
+    ) -> None:
+        if not 1 <= batch_size <= length:
+            raise ValueError(
+                f"batch_size must lie between 1 and the {length} volumes at hand, got {batch_size}. "
+                "Add volumes or take a smaller batch."
+            )
+        if not 0 <= rank < world or first_batch < 0:
+            raise ValueError(
+                f"rank must lie in 0..world-1 and first_batch be at least 0, got rank {rank} of {world} and "
+                f"first_batch {first_batch}. A single process is rank 0 of 1."
+            )
+        self.length, self.batch_size, self.seed, self.first_batch = length, batch_size, seed, first_batch
+        self.world, self.rank, self.drop_last, self.reshuffle = world, rank, drop_last, reshuffle
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Micro-batches of all processes in one epoch."""
+        return self.length // self.batch_size if self.drop_last else -(-self.length // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batch, shown, order = self.first_batch + self.rank, -1, torch.empty(0, dtype=torch.int64)
+        while True:
+            epoch, place = divmod(batch, self.batches_per_epoch)
+            if epoch != shown:
+                shown, order = epoch, self._order(epoch)
+            chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
+            yield (epoch * self.length + chosen).tolist()
+            batch += self.world
+
+    def _order(self, epoch: int) -> Int[Tensor, " length"]:
+        # The complement keeps the order's stream apart from the streams of the draws.
+        generator = torch.Generator().manual_seed(_mixed(~self.seed, epoch if self.reshuffle else 0))
+        return torch.randperm(self.length, generator=generator)
+
+
+def _mixed(seed: int, draw: int) -> int:
+    """A seed in which neighbouring (seed, draw) share nothing (the finalizer of SplitMix64, once for each)."""
+    state = 0
+    for value in (seed, draw):
+        state = (state + value + 0x9E3779B97F4A7C15) % 2**64
+        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB % 2**64
+        state ^= state >> 31
+    return state
+
+
+def _random_block(
+    data: Float[Tensor, "channel x y z"], size: Size, generator: torch.Generator
+) -> tuple[Float[Tensor, "channel block_x block_y block_z"], tuple[int, ...]]:
+    """A block at a random place and its first voxel in the volume, negative where 0 was padded before it."""
+    missing = [max(want - have, 0) for want, have in zip(size, data.shape[1:], strict=True)]
+    before = [n // 2 for n in missing]
+    if any(missing):
+        data = F.pad(data, [n for axis in (2, 1, 0) for n in (before[axis], missing[axis] - before[axis])])
+    spans = [have - want + 1 for want, have in zip(size, data.shape[1:], strict=True)]
+    starts = [int(torch.randint(span, (), generator=generator)) for span in spans]
+    x, y, z = (slice(first, first + length) for first, length in zip(starts, size, strict=True))
+    return data[:, x, y, z], tuple(first - padded for first, padded in zip(starts, before, strict=True))
+
+
+def _cut(
+    block: Float[Tensor, "channel x y z"],
+    starts: Int[Tensor, "crops 3"],
+    size: Size,
+    augmentation: Augmentation,
+    out: Float[Tensor, "crops channel crop_x crop_y crop_z"],
+) -> None:
+    """Cut and augment into a place; crops that keep their size are not copied in between."""
+    network_size: Size = tuple(out.shape[2:])  # type: ignore[assignment]
+    keeps = network_size == size
+    augment(
+        crop_views(block, starts, size) if keeps else extract_crops(block, starts, size, network_size),
+        augmentation,
+        out,
+    )
