@@ -1,0 +1,37 @@
+"""One check per exercise of the notebooks, and the bands of expected outcomes.
+
+A check prints one line: ✓ and what the answer means, ✗ and a hint for the mistake that was made, or ○ when the answer
+is not written yet. It never raises, and it does not change what it is given.
+"""
+
+from voco_lite.checks.bands import OutsideBand, expect
+from voco_lite.checks.on_crops import four_quarters, grid_starts, position_labels
+from voco_lite.checks.on_losses import negative_term, position_similarity, positive_term, reachable_crop
+from voco_lite.checks.on_teacher import ema, half_life, stop_gradient
+from voco_lite.checks.on_training import diagnosis, effective_rank, orthogonal_level, top1, why_untrained_is_good
+from voco_lite.checks.on_volumes import megabytes, new_shape, position_mm, value_at, window
+
+__all__ = [
+    "OutsideBand",
+    "diagnosis",
+    "effective_rank",
+    "ema",
+    "expect",
+    "four_quarters",
+    "grid_starts",
+    "half_life",
+    "megabytes",
+    "negative_term",
+    "new_shape",
+    "orthogonal_level",
+    "position_labels",
+    "position_mm",
+    "position_similarity",
+    "positive_term",
+    "reachable_crop",
+    "stop_gradient",
+    "top1",
+    "value_at",
+    "why_untrained_is_good",
+    "window",
+]
