@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from voco_lite.augment import Augmentation, augment, draw_augmentation
 from voco_lite.config import CropConfig, Size
@@ -70,9 +70,9 @@ class Sample:
 
 @dataclass
 class Samples:
-    """The samples of a batch, stacked; what loader workers send. Its augmentation is volume-major."""
+    """The samples of a batch; what loader workers send. Its augmentation is volume-major."""
 
-    blocks: Float[Tensor, "volumes channel x y z"]
+    blocks: list[Float[Tensor, "channel x y z"]]
     starts: Int[Tensor, "volumes random 3"]
     position_labels: Float[Tensor, "volumes random bases"]
     augmentation: Augmentation
@@ -80,7 +80,8 @@ class Samples:
 
     def pin_memory(self) -> Samples:
         """With the blocks and labels in page-locked memory (called by a loader with `pin_memory=True`)."""
-        return replace(self, blocks=self.blocks.pin_memory(), position_labels=self.position_labels.pin_memory())
+        blocks = [block.pin_memory() for block in self.blocks]
+        return replace(self, blocks=blocks, position_labels=self.position_labels.pin_memory())
 
 
 class VoCoDataset(Dataset[Sample]):
@@ -141,9 +142,11 @@ class VoCoDataset(Dataset[Sample]):
 
     @staticmethod
     def collate(samples: Sequence[Sample]) -> Samples:
-        """Stack samples: the `collate_fn` of a loader."""
+        """Put samples together: the `collate_fn` of a loader."""
+        # A view that a worker sends would take its whole volume along.
+        in_worker = get_worker_info() is not None
         return Samples(
-            blocks=torch.stack([sample.block for sample in samples]),
+            blocks=[sample.block.clone() if in_worker else sample.block for sample in samples],
             starts=torch.stack([sample.starts for sample in samples]),
             position_labels=torch.stack([sample.position_labels for sample in samples]),
             augmentation=Augmentation.cat([sample.augmentation for sample in samples]),
@@ -152,10 +155,10 @@ class VoCoDataset(Dataset[Sample]):
 
     def cut(self, samples: Samples, device: torch.device | str = "cpu") -> VoCoBatch:
         """Cut and augment the crops of a whole batch on its device, without waiting for it."""
-        grid, blocks = self.grid, samples.blocks.to(device, non_blocking=True)
-        volumes, channels = blocks.shape[:2]
+        grid, blocks = self.grid, [block.to(device, non_blocking=True) for block in samples.blocks]
         crops = self.crops.random_crops, grid.bases
-        random, bases = (blocks.new_empty(volumes, n, channels, *grid.network_size) for n in crops)
+        shape = len(blocks[0]), *grid.network_size
+        random, bases = (blocks[0].new_empty(len(blocks), n, *shape) for n in crops)
         base_starts = grid_starts(grid)
         for i, block in enumerate(blocks):
             rows = samples.augmentation[i * sum(crops) : (i + 1) * sum(crops)]
