@@ -212,6 +212,10 @@ def test_labels_are_float64_whatever_the_starts():
     assert position_labels(torch.tensor([[1, 2, 0]], dtype=torch.int32), CropGrid()).dtype == torch.float64
 
 
+def test_labels_lie_on_the_device_of_the_starts():
+    assert position_labels(torch.tensor([[1, 2, 0]], device="meta"), CropGrid()).device.type == "meta"
+
+
 def test_labels_of_a_batch_of_tables_are_those_of_each_table():
     starts = sample_starts(6, CropGrid(), torch.Generator().manual_seed(0))
     expected = position_labels(starts, CropGrid()).view(2, 3, 9)

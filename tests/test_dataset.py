@@ -189,7 +189,14 @@ def test_the_open_border_of_a_configuration_reaches_the_starts():
     assert data[0].starts.amax(0).tolist() == [7, 7, 0]
 
 
-# Devices
+# Devices and processes
+
+
+def test_workers_send_the_block_without_the_rest_of_its_volume():
+    data = dataset()
+    loader = DataLoader(data, batch_sampler=DrawSampler(4, 1), collate_fn=data.collate, num_workers=1)
+    block = next(iter(loader)).blocks[0]
+    assert block.untyped_storage().nbytes() == 12 * 12 * 4 * 4
 
 
 def test_cutting_never_reads_the_blocks_back():
