@@ -99,9 +99,9 @@ class FiniteGuard:
             if kept_step == step - 1:
                 for copy, tensor in zip(copies, self._moving, strict=True):
                     tensor.copy_(copy)
-        volumes = "; ".join(", ".join(micro_batch) for micro_batch in sources)
+        volumes = "; ".join(source for micro_batch in sources for source in micro_batch)
         raise NonFiniteLossError(
-            f"The loss or its gradient must be finite, got inf or NaN in step {step}, on volumes {volumes}. "
+            f"The loss or its gradient must be finite, got inf or NaN in step {step}, on: {volumes}. "
             f"The model holds the state after step {step - 1}. Look at these volumes, or lower learning_rate.",
             step,
             sources,

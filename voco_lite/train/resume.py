@@ -30,10 +30,10 @@ _FREE = {
 _KEPT_SOURCES = 1000
 
 
-def describe_data(sources: list[str]) -> dict[str, Any]:
-    """What identifies the training volumes: their number, a digest of their sources in order, and the first sources."""
+def describe_data(sources: list[str], seed: int) -> dict[str, Any]:
+    """What identifies training data: number of volumes, digest of their sources in order, first sources, seed."""
     digest = hashlib.sha256("\n".join(sources).encode()).hexdigest()
-    return {"volumes": len(sources), "digest": digest, "sources": sources[:_KEPT_SOURCES]}
+    return {"volumes": len(sources), "digest": digest, "sources": sources[:_KEPT_SOURCES], "seed": seed}
 
 
 def open_run_folder(folder: Path, config: PretrainConfig, resume: bool) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from voco_lite.checkpoints import FINAL, load_weights, prune, save_checkpoint, step_path
 from voco_lite.config import PretrainConfig
+from voco_lite.dataset import DrawSampler
 from voco_lite.train.guard import FiniteGuard, NonFiniteLossError
 from voco_lite.train.hardware import keep_memory_pages
 from voco_lite.train.history import History, truncate_log
@@ -48,6 +49,15 @@ class Run:
         self.whole, self.config, self.device = config, config.train, accelerator.device
         if self.device.type == "cpu":
             keep_memory_pages()
+        self.sampler = DrawSampler(
+            length=len(dataset),
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            world=accelerator.num_processes,
+            rank=accelerator.process_index,
+            drop_last=self.config.drop_last,
+            reshuffle=self.config.reshuffle,
+        )
         self.folder = Path(self.config.run_folder) if self.config.run_folder is not None else None
         self.history = History(run_folder=self.folder)
         self.step, self.seconds = 0, 0.0
@@ -66,7 +76,7 @@ class Run:
         self.generator = torch.Generator(self.device)
         self.log: RunLog | None = None
         self.provenance = {
-            "data": describe_data(dataset.sources),
+            "data": describe_data([volume.source for volume in dataset.volumes], dataset.seed),
             "precision": accelerator.mixed_precision,
             "processes": accelerator.num_processes,
             "device": str(self.device),
@@ -204,23 +214,11 @@ class Run:
 
     def _micro_batches(self) -> Iterator[tuple[int, Any]]:
         """Numbered micro-batches of this process from here on, on its device."""
-        from voco_lite.dataset import DrawSampler
-
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        first = self.step * self.config.accumulation * world
-        sampler = DrawSampler(
-            length=len(self.dataset),
-            batch_size=self.config.batch_size,
-            seed=self.config.seed,
-            first_batch=first,
-            world=world,
-            rank=rank,
-            drop_last=self.config.drop_last,
-            reshuffle=self.config.reshuffle,
-        )
+        sampler = self.sampler
+        sampler.first_batch = self.step * self.config.accumulation * sampler.world
         loader: Any = torch.utils.data.DataLoader(
             self.dataset,
-            batch_sampler=sampler,  # type: ignore[arg-type]
+            batch_sampler=sampler,
             collate_fn=self.dataset.collate,
             num_workers=self.config.workers,
             pin_memory=self.device.type == "cuda",
@@ -228,9 +226,9 @@ class Run:
             generator=torch.Generator(),
         )
         for number, samples in enumerate(loader):
-            yield first + number * world + rank, self.dataset.cut(samples, self.device)
+            yield sampler.first_batch + number * sampler.world + sampler.rank, self.dataset.cut(samples, self.device)
 
 
 def _compared(provenance: dict[str, Any]) -> dict[str, Any]:
-    data = {name: provenance["data"][name] for name in ("volumes", "digest")}
+    data = {name: provenance["data"][name] for name in ("volumes", "digest", "seed")}
     return {**provenance, "data": data}
