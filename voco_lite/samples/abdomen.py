@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-import xml.etree.ElementTree as ElementTree
 from functools import cache
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from voco_lite.config import VolumeConfig
-from voco_lite.samples.store import ABDOMEN_CT, data_folder
+from voco_lite.samples.manifest import ABDOMEN_CT
+from voco_lite.samples.store import data_folder
 from voco_lite.volumes import Volume, prepare
 
 
@@ -64,18 +66,12 @@ def read_abdomen_ct() -> tuple[
                 f"{path} must have sha256 {file.sha256}, got {digests[-1]}. "
                 "Delete it and run `python -m voco_lite samples fetch`."
             )
-        images.append(nibabel.Nifti1Image.from_bytes(_unpacked(content)))
+        images.append(nibabel.Nifti1Image.from_bytes(gzip.decompress(content)))
     scan, organs = images
     hu = np.asarray(scan.dataobj, dtype=np.float32)
     labels = np.asarray(organs.dataobj).astype(np.uint8)
     digest = hashlib.sha256("".join(digests).encode()).hexdigest()
     return hu, labels, _names(organs), np.asarray(scan.affine, dtype=np.float64), digest
-
-
-def _unpacked(content: bytes) -> bytes:
-    import gzip
-
-    return gzip.decompress(content)
 
 
 def _names(organs: Any) -> dict[int, str]:

@@ -162,7 +162,7 @@ def _bias(draws: Draws, size: torch.Size, look: LookStrength) -> Float[Tensor, "
 
 def _sample(image: Float[Tensor, "x y z"], level: Level, points: Float[Tensor, "i j k 3"]) -> Float[Tensor, "i j k"]:
     """Trilinear between voxel centres, the border's value beyond."""
-    last = torch.tensor(image.shape, dtype=torch.float64) - 1
-    place = (points - torch.from_numpy(level.first)) / torch.from_numpy(level.spacing) * (2 / last) - 1
-    grid = place.flip(-1).float()[None]
+    reach = torch.from_numpy(level.spacing) * (torch.tensor(image.shape, dtype=torch.float64) - 1) / 2
+    to_place, start = torch.diag(1 / reach).flip(0), -((torch.from_numpy(level.first) + reach) / reach).flip(0)
+    grid = torch.addmm(start.float(), points.float().reshape(-1, 3), to_place.T.float()).reshape(1, *points.shape)
     return F.grid_sample(image[None, None], grid, mode="bilinear", padding_mode="border", align_corners=True)[0, 0]

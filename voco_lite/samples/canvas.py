@@ -28,14 +28,18 @@ class Canvas:
 
     def __init__(self, low: Point, high: Point, spacing: float, background: float) -> None:
         self.spacing, self.low = spacing, np.asarray(low)
-        self.size = tuple(int(round((b - a) / spacing)) for a, b in zip(low, high, strict=True))
+        self.size = tuple(round((b - a) / spacing) for a, b in zip(low, high, strict=True))
         self.first = self.low + spacing / 2
-        x, y, z = (f + spacing * np.arange(n) for f, n in zip(self.first, self.size, strict=True))
+        x, y, z = (
+            np.float32(f) + np.float32(spacing) * np.arange(n, dtype=np.float32)
+            for f, n in zip(self.first, self.size, strict=True)
+        )
         self._straight = (x[:, None, None], y[None, :, None], z[None, None, :])
         self.x, self.y, self.z = (np.broadcast_to(a, self.size).astype(np.float32) for a in self._straight)
         self._sway = np.zeros((3, *self.size), dtype=np.float32)
         self.hu = np.full(self.size, background, dtype=np.float32)
         self.labels = np.zeros(self.size, dtype=np.uint8)
+        self.grain = np.zeros(self.size, dtype=np.float32)  # texture of marrow, the same for all bones
         self._draws = Draws(0, "torso")
 
     def sway(self, width: float, amounts: Point) -> None:
@@ -56,7 +60,7 @@ class Canvas:
     def threads(self, width: float, thickness: float) -> Float[ndarray, "x y z"]:
         """1 on a random network of thin curves, 0 off it: where two smooth noises are both 0."""
         distance = np.sqrt(self.noise(width) ** 2 + self.noise(width) ** 2) * width / 2
-        return np.clip(1.5 - distance / thickness, 0, 1)
+        return np.asarray(np.clip(1.5 - distance / thickness, 0, 1))
 
     def fill(
         self,
@@ -65,28 +69,49 @@ class Canvas:
         label: int | None = None,
         where: Bool[ndarray, "x y z"] | None = None,
     ) -> None:
-        """Paint where ``distance`` (mm, negative inside) says; the border voxel is mixed. ``label`` None keeps labels."""
-        share = np.clip(0.5 - distance / self.spacing, 0, 1)
+        """Paint where ``distance`` (mm) is below 0; the border voxel is mixed. ``label`` None keeps the labels."""
+        inside = distance < self.spacing / 2
         if where is not None:
-            share = share * where
-        self.hu += (share * (hu - self.hu)).astype(np.float32)
+            inside &= where
+        spans = [np.flatnonzero(inside.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+        if not spans[0].size:
+            return
+        box = tuple(slice(span[0], span[-1] + 1) for span in spans)
+        share = np.clip(0.5 - distance[box] / self.spacing, 0, 1) * inside[box]
+        value = hu if isinstance(hu, int | float) else hu[box]
+        self.hu[box] += (share * (value - self.hu[box])).astype(np.float32)
         if label is not None:
-            self.labels[share > 0.5] = label
+            self.labels[box][share > 0.5] = label
 
     def ellipsoid(self, center: Point, radii: Point, tilt: float = 0.0) -> Float[ndarray, "x y z"]:
-        """About the distance to an ellipsoid; ``tilt`` in degrees turns it in the coronal plane."""
-        turn = np.deg2rad(tilt)
-        x, z = self.x - center[0], self.z - center[2]
-        u, w = x * np.cos(turn) + z * np.sin(turn), z * np.cos(turn) - x * np.sin(turn)
-        size = np.sqrt((u / radii[0]) ** 2 + ((self.y - center[1]) / radii[1]) ** 2 + (w / radii[2]) ** 2)
-        return np.asarray((size - 1) * min(radii))
+        """About the distance to an ellipsoid, cut off at 50 mm; ``tilt`` in degrees turns it in the coronal plane."""
+        turn, far = np.deg2rad(tilt), 50.0
+        longest = max(radii[0], radii[2])
+        reach = np.array([longest, radii[1], longest]) + far
+        start = np.maximum((np.asarray(center) - reach - self.first) // self.spacing, 0).astype(int)
+        stop = np.minimum((np.asarray(center) + reach - self.first) // self.spacing + 2, self.size).astype(int)
+        box = tuple(slice(a, max(a, b)) for a, b in zip(start, stop, strict=True))
+        x, z = self.x[box] - np.float32(center[0]), self.z[box] - np.float32(center[2])
+        y, cos, sin = self.y[box] - np.float32(center[1]), np.float32(np.cos(turn)), np.float32(np.sin(turn))
+        size = np.sqrt(
+            ((x * cos + z * sin) / radii[0]) ** 2 + (y / radii[1]) ** 2 + ((z * cos - x * sin) / radii[2]) ** 2
+        )
+        distance = np.full(self.size, far, dtype=np.float32)
+        distance[box] = np.minimum((size - 1) * min(radii), far)
+        return distance
 
     def tube(
         self, path: Sequence[Point], radii: Sequence[float] | float, flat: Point = (1, 1, 1)
     ) -> Float[ndarray, "x y z"]:
         """Distance to a tube along a smooth curve; ``flat`` stretches the axes. Far away it is only known to be > 0."""
-        points, thickness = smooth_curve(path, radii, self.spacing * 0.7)
-        return self.stamp(points, thickness, flat)
+        return self.tubes([(path, radii)], flat)
+
+    def tubes(
+        self, parts: Sequence[tuple[Sequence[Point], Sequence[float] | float]], flat: Point = (1, 1, 1)
+    ) -> Float[ndarray, "x y z"]:
+        """Distance to a union of tubes."""
+        curves = [smooth_curve(path, radii, self.spacing * 0.7) for path, radii in parts]
+        return self.stamp(np.concatenate([c[0] for c in curves]), np.concatenate([c[1] for c in curves]), flat)
 
     def stamp(
         self, points: Float[ndarray, "n 3"], radii: Float[ndarray, "n"], flat: Point = (1, 1, 1)
@@ -126,7 +151,7 @@ def smooth_curve(
 def blend(a: Float[ndarray, "..."], b: Float[ndarray, "..."], width: float) -> Float[ndarray, "..."]:
     """Smooth union of two distances: the crease is rounded over ``width`` mm."""
     mix = np.clip(0.5 + 0.5 * (b - a) / width, 0, 1)
-    return b + mix * (a - b) - width * mix * (1 - mix)
+    return np.asarray(b + mix * (a - b) - width * mix * (1 - mix))
 
 
 def carve(a: Float[ndarray, "..."], b: Float[ndarray, "..."], width: float) -> Float[ndarray, "..."]:

@@ -53,7 +53,8 @@ class Lesion:
 
     def distance(self, points: Float[ndarray, "*grid 3"]) -> Float[ndarray, "*grid"]:
         """About the distance in mm to its surface, negative inside."""
-        return (np.linalg.norm((points - self.center) / self.radii, axis=-1) - 1) * float(self.radii.min())
+        size = np.linalg.norm((points - self.center) / self.radii, axis=-1)
+        return np.asarray((size - 1) * self.radii.min())
 
 
 def draw_lesions(source: Source, seed: int, most: int = 3) -> tuple[Lesion, ...]:

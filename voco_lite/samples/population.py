@@ -74,7 +74,7 @@ def phantom(seed: int, size: Size | None = (96, 96, 96)) -> Volume:
 def _subject(recipe: Recipe, config: VolumeConfig, cache: bool) -> Volume:
     """In HU, at the prepared size where nothing but the size shapes the grid: sampled once, not twice."""
     direct = config.size if config.spacing is None and config.foreground is None else None
-    return to_volume(recipe, *cached_render(recipe, direct)) if cache else make_subject(recipe, direct)
+    return to_volume(recipe, cached_render(recipe, direct)) if cache else make_subject(recipe, direct)
 
 
 def _source_name(source: str) -> str:

@@ -13,8 +13,9 @@ from scipy import ndimage
 from torch import Tensor
 
 AIR_HU = -1024.0
+LUNGS = ("lung_lower_lobe_right", "lung_upper_lobe_left")
 SWELLING_ORGANS = ("liver", "spleen", "stomach", "kidney_right", "kidney_left", "urinary_bladder", "heart")
-LESION_ORGANS = ("liver", "spleen", "kidney_right", "kidney_left", "pancreas", "lung_lower_lobe_right", "lung_upper_lobe_left")  # fmt: skip
+LESION_ORGANS = ("liver", "spleen", "kidney_right", "kidney_left", "pancreas", *LUNGS)
 KIDNEY_CORTEX = 200  # a paint id beyond every organ id: the cortex takes up contrast before the medulla
 CORTEX_MM = 7.0
 STIFF = ("vertebrae", "sacrum", "hip", "spinal_cord")
@@ -107,7 +108,7 @@ class Source:
         return result
 
     def depth(self, organ: str) -> tuple[Float[ndarray, "x y z"], Float[ndarray, "3"]]:
-        """Distance in mm to the organ's surface inside its box, 0 outside the organ; and the box's first voxel in mm."""
+        """Distance in mm to the organ's surface, 0 outside the organ, in its box; and the box's first voxel in mm."""
         if organ not in self._depths:
             box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in self._boxes[organ])
             inside = ndimage.distance_transform_edt(self.labels[box] == self.ids[organ], sampling=self.spacing)
@@ -174,7 +175,8 @@ class Source:
     def stiffness(self, points: Float[ndarray, "*grid 3"]) -> Float[ndarray, "*grid 1"]:
         """1 in the spine and pelvis, falling to 0 around them: bones bend less than what they hold."""
         place = ((points - self.affine[:3, 3]) / (2 * self.spacing)).reshape(-1, 3).T
-        return ndimage.map_coordinates(self._bones, place, order=1, mode="nearest").reshape(*points.shape[:-1], 1)
+        sampled = ndimage.map_coordinates(self._bones, place, order=1, mode="nearest")
+        return np.asarray(sampled).reshape(*points.shape[:-1], 1)
 
     @cached_property
     def _bones(self) -> Float[ndarray, "i j k"]:
@@ -184,12 +186,12 @@ class Source:
 
     def labels_at(self, points: Float[Tensor, "*grid 3"]) -> Int[Tensor, "*grid"]:
         """Organ id of the nearest voxel; beyond the scan that of its border."""
-        return torch.from_numpy(self.labels)[tuple(self._nearest(points))]
-
-    def _nearest(self, points: Float[Tensor, "*grid 3"]) -> list[Int[Tensor, "*grid"]]:
-        first, spacing = torch.tensor(self.affine[:3, 3]), torch.tensor(self.spacing)
-        index = ((points - first) / spacing).round().long()
-        return [index[..., a].clamp(0, n - 1) for a, n in enumerate(self.labels.shape)]
+        kind, strides = points.dtype, (self.labels.shape[1] * self.labels.shape[2], self.labels.shape[2], 1)
+        place = (points - torch.tensor(self.affine[:3, 3], dtype=kind)) / torch.tensor(self.spacing, dtype=kind)
+        last = torch.tensor(self.labels.shape, dtype=kind) - 1
+        nearest = place.round().clamp(torch.zeros(3, dtype=kind), last).int()
+        flat = nearest[..., 0] * strides[0] + nearest[..., 1] * strides[1] + nearest[..., 2]
+        return torch.from_numpy(self.labels).flatten()[flat]
 
 
 @cache
@@ -207,7 +209,15 @@ def real_source() -> Source:
 
 @cache
 def phantom_source() -> Source:
-    """The code-made torso that phantoms are warped from."""
-    from voco_lite.samples.torso import build_torso
+    """The code-made torso that phantoms are warped from; drawn once, then read from the cache."""
+    from voco_lite.samples.anatomy import NAMES
+    from voco_lite.samples.disk import code_version, read_arrays, write_arrays
+    from voco_lite.samples.torso import draw_torso, torso_affine
 
-    return build_torso()
+    name = f"torso-{code_version()}"
+    arrays = read_arrays(name)
+    if arrays is None or set(arrays) != {"hu", "labels"}:
+        hu, labels = draw_torso()
+        arrays = {"hu": hu, "labels": labels}
+        write_arrays(name, arrays)
+    return Source("phantom", name, arrays["hu"].astype(np.float32), arrays["labels"], NAMES, torso_affine())

@@ -79,22 +79,22 @@ class Displacement:
         return displacement(self.recipe.warp, affine.double(), size, self.toward)
 
 
+Rendered = tuple[Float[Tensor, "x y z"], Int[Tensor, "x y z"], dict[str, Any]]
+
+
 def make_subject(recipe: Recipe, size: tuple[int, int, int] | None = None) -> Volume:
     """The subject in HU at a size in voxels; None keeps the source's."""
-    hu, labels, attributes = render(recipe, size)
-    return to_volume(recipe, hu, labels, attributes)
+    return to_volume(recipe, render(recipe, size))
 
 
-def render(
-    recipe: Recipe, size: tuple[int, int, int] | None = None
-) -> tuple[Float[Tensor, "x y z"], Int[Tensor, "x y z"], dict[str, Any]]:
+def render(recipe: Recipe, size: tuple[int, int, int] | None = None) -> Rendered:
     """HU, organ ids and attributes of a subject."""
     source, warp = recipe.origin, recipe.warp
     grid = size or (int(source.hu.shape[0]), int(source.hu.shape[1]), int(source.hu.shape[2]))
     affine = warp.affine(grid)
     spacing = affine.diagonal()[:3]
     level = source.half if (spacing.numpy() / source.spacing).min() >= COARSE else source.full
-    inner = warp.to_source(voxel_points(affine, grid))
+    inner = warp.to_source(voxel_points(affine, grid, torch.float32))
     painted, contrast = paint(source, level, recipe.seed, recipe.lesions, recipe.look)
     hu, scanner = scan(painted, level, recipe.seed, inner, spacing, recipe.look)
     scale = warp.traits["scale"]
@@ -112,14 +112,12 @@ def render(
     return hu, source.labels_at(inner), attributes
 
 
-def to_volume(
-    recipe: Recipe, hu: Float[Tensor, "x y z"], labels: Int[Tensor, "x y z"], attributes: dict[str, Any]
-) -> Volume:
+def to_volume(recipe: Recipe, rendered: Rendered) -> Volume:
     """The Volume of a rendered subject."""
-    grid = (hu.shape[0], hu.shape[1], hu.shape[2])
+    hu, labels, attributes = rendered
     return Volume(
         data=hu[None].float(),
-        affine=recipe.warp.affine(grid) if "affine" not in attributes else attributes.pop("affine"),
+        affine=recipe.warp.affine((hu.shape[0], hu.shape[1], hu.shape[2])),
         source=f"{recipe.source}, seed {recipe.seed}",
         units="HU",
         labels=labels,

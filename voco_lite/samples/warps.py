@@ -7,11 +7,12 @@ The flow of a stationary velocity field is a diffeomorphism, and the flow of its
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
@@ -19,7 +20,7 @@ from torch import Tensor
 from voco_lite.samples.draws import Draws
 from voco_lite.samples.sources import Source
 
-PITCH_MM = 9.0  # of the control grid: a third of the smallest organ that must move on its own
+PITCH_MM = 10.0  # of the control grid: finer than the narrowest motion
 SQUARINGS = 6
 BONE_MM = 25.0  # wider motion carries bones along, narrower motion would bend them
 
@@ -42,8 +43,8 @@ class WarpStrength:
         view_z: The same along z; the scanned part lies anywhere in the source.
     """
 
-    flow_mm: tuple[float, ...] = (12.0, 6.0, 2.0)
-    flow_width_mm: tuple[float, ...] = (60.0, 28.0, 14.0)
+    flow_mm: tuple[float, ...] = (10.5, 6.0, 2.0)
+    flow_width_mm: tuple[float, ...] = (62.0, 28.0, 14.0)
     bone_stiffness: float = 0.85
     swelling: float = 0.2
     fat_mm: float = 9.0
@@ -66,29 +67,48 @@ class Warp:
         matrix: Rotation times scale, applied about the pivot after the flow.
         pivot: Centre of the source.
         origin: First point of the control grid, in the source.
-        outward: Displacement of the flow at the control points, source to subject, in mm.
+        outward: Displacement of the flow at the control points, source to subject, on axes (z, y, x) in units of half
+            the grid's length.
         inward: Displacement of the inverse flow.
+        view_center: Centre of the field of view, in the subject.
+        view_mm: Size of the field of view.
         traits: What was drawn, as plain JSON values.
     """
 
     matrix: Float[Tensor, "3 3"]
     pivot: Float[Tensor, "3"]
     origin: Float[Tensor, "3"]
-    outward: Float[Tensor, "3 i j k"]
-    inward: Float[Tensor, "3 i j k"]
+    outward: Float[Tensor, "i j k 3"]
+    inward: Float[Tensor, "i j k 3"]
     view_center: Float[Tensor, "3"]
     view_mm: Float[Tensor, "3"]
-    traits: dict[str, object]
+    traits: dict[str, Any]
 
     def to_source(self, points: Float[Tensor, "*grid 3"]) -> Float[Tensor, "*grid 3"]:
-        """Points of the source that the subject's points show."""
-        inner = (points - self.pivot) @ torch.linalg.inv(self.matrix).T + self.pivot
-        return inner + sample_displacement(self.inward, self.origin, inner)
+        """Points of the source that the subject's points show; computed in the points' precision."""
+        turned = torch.linalg.inv(self.matrix)
+        return self._moved(points, self.inward, turned, self.pivot - turned @ self.pivot, before=True)
 
     def from_source(self, points: Float[Tensor, "*grid 3"]) -> Float[Tensor, "*grid 3"]:
-        """Where the subject shows the source's points."""
-        inner = points + sample_displacement(self.outward, self.origin, points)
-        return (inner - self.pivot) @ self.matrix.T + self.pivot
+        """Where the subject shows the source's points; computed in the points' precision."""
+        return self._moved(points, self.outward, self.matrix, self.pivot - self.matrix @ self.pivot, before=False)
+
+    def _moved(
+        self, points: Float[Tensor, "*grid 3"], field: Tensor, matrix: Tensor, shift: Tensor, before: bool
+    ) -> Float[Tensor, "*grid 3"]:
+        """The points after the flow and the affine map, which comes before it or after it."""
+        flat, kind = points.reshape(-1, 3), points.dtype
+        reach = PITCH_MM * (torch.tensor(field.shape[:3], dtype=torch.float64) - 1) / 2
+        # Places in the control grid run from -1 to 1 on axes (z, y, x), as grid_sample wants them.
+        to_place, start = torch.diag(1 / reach).flip(0), -((self.origin + reach) / reach).flip(0)
+        from_place, end = torch.diag(reach).flip(1), self.origin + reach
+        if before:
+            to_place, start = to_place @ matrix, to_place @ shift + start
+        else:
+            from_place, end = matrix @ from_place, matrix @ end + shift
+        place = torch.addmm(start.to(kind), flat, to_place.T.to(kind))
+        place += _sampled(field.to(kind), place)
+        return torch.addmm(end.to(kind), place, from_place.T.to(kind)).reshape(points.shape)
 
     def affine(self, size: tuple[int, int, int]) -> Float[Tensor, "4 4"]:
         """Voxel index to RAS mm of the subject's field of view at a size in voxels."""
@@ -98,9 +118,11 @@ class Warp:
         return result
 
 
-def voxel_points(affine: Float[Tensor, "4 4"], size: tuple[int, int, int]) -> Float[Tensor, "x y z 3"]:
-    """RAS mm of every voxel centre of an axis-aligned grid, float64."""
-    axes = [affine[a, 3] + affine[a, a] * torch.arange(n, dtype=torch.float64) for a, n in enumerate(size)]
+def voxel_points(
+    affine: Float[Tensor, "4 4"], size: tuple[int, int, int], dtype: torch.dtype = torch.float64
+) -> Float[Tensor, "x y z 3"]:
+    """RAS mm of every voxel centre of an axis-aligned grid."""
+    axes = [(affine[a, 3] + affine[a, a] * torch.arange(n)).to(dtype) for a, n in enumerate(size)]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
 
 
@@ -111,24 +133,22 @@ def displacement(warp: Warp, affine: Float[Tensor, "4 4"], size: tuple[int, int,
     return (moved - points).movedim(-1, 0).float().contiguous()
 
 
-def sample_displacement(
-    field: Float[Tensor, "3 i j k"], origin: Float[Tensor, "3"], points: Float[Tensor, "*grid 3"]
-) -> Float[Tensor, "*grid 3"]:
-    """The field between its control points, trilinear; beyond them its value at the border."""
-    last = torch.tensor(field.shape[1:], dtype=torch.float64) - 1
-    place = (points - origin) / PITCH_MM * (2 / last) - 1
-    flat = place.flip(-1).reshape(1, 1, 1, -1, 3)
-    sampled = F.grid_sample(field[None], flat, mode="bilinear", padding_mode="border", align_corners=True)
-    return sampled[0, :, 0, 0].T.reshape(points.shape)
-
-
-def flow(velocity: Float[Tensor, "3 i j k"], origin: Float[Tensor, "3"]) -> Float[Tensor, "3 i j k"]:
-    """Displacement of the velocity's flow after unit time, by scaling and squaring."""
-    points = _control_points(origin, velocity.shape[1:])
-    field = velocity / 2**SQUARINGS
+def flow(velocity: Float[Tensor, "i j k 3"]) -> Float[Tensor, "i j k 3"]:
+    """Displacement of the velocity's flow after unit time, by scaling and squaring; mm in, `Warp`'s units out."""
+    size = velocity.shape[:3]
+    reach = PITCH_MM * (torch.tensor(size, dtype=torch.float64) - 1) / 2
+    axes = [torch.linspace(-1, 1, n, dtype=torch.float64) for n in size]
+    here = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flip(-1).reshape(-1, 3)
+    moved: Tensor = (velocity / reach).flip(-1).reshape(-1, 3) / 2**SQUARINGS
     for _ in range(SQUARINGS):
-        field = field + sample_displacement(field, origin, points + field.movedim(0, -1)).movedim(-1, 0)
-    return field
+        moved = moved + _sampled(moved.reshape(velocity.shape), here + moved)
+    return moved.reshape(velocity.shape)
+
+
+def _sampled(field: Float[Tensor, "i j k 3"], places: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+    """The field between its control points, trilinear; beyond them its value at the border."""
+    image, grid = field.movedim(-1, 0)[None], places.reshape(1, 1, 1, -1, 3)
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)[0, :, 0, 0].T
 
 
 def draw_warp(source: Source, seed: int, strength: WarpStrength = STRENGTH) -> Warp:
@@ -136,7 +156,7 @@ def draw_warp(source: Source, seed: int, strength: WarpStrength = STRENGTH) -> W
     low, high = source.box
     size = np.ceil((high - low) / PITCH_MM).astype(int) + 1
     origin = (low + high) / 2 - (size - 1) * PITCH_MM / 2
-    points = _control_points(torch.from_numpy(origin), size).numpy()
+    points = _control_points(origin, size)
     draws = Draws(seed, "shape")
     fat = draws.uniform(-strength.fat_mm, strength.fat_mm)
     velocity = fat * source.outward_normals(points)
@@ -148,26 +168,25 @@ def draw_warp(source: Source, seed: int, strength: WarpStrength = STRENGTH) -> W
         velocity += growth * offset * np.exp(-(offset**2).sum(-1, keepdims=True) / (2 * (0.9 * radius) ** 2))
         swelling[organ] = round(1 + growth, 3)
     velocity = velocity + _random_velocity(seed, source, points, strength)
-    pinned = torch.from_numpy(np.moveaxis(velocity, -1, 0).copy())
-    start = torch.from_numpy(origin)
+    motion = torch.from_numpy(velocity)
     matrix, traits = _draw_pose(draws, strength)
     center, view = _draw_view(draws, low, high, np.asarray(traits["scale"]), strength)
     traits |= {"fat_mm": round(fat, 2), "organ_growth": swelling}
     return Warp(
         matrix=torch.from_numpy(matrix),
         pivot=torch.from_numpy((low + high) / 2),
-        origin=start,
-        outward=flow(pinned, start),
-        inward=flow(-pinned, start),
+        origin=torch.from_numpy(origin),
+        outward=flow(motion),
+        inward=flow(-motion),
         view_center=torch.from_numpy(center),
         view_mm=torch.from_numpy(view),
         traits=traits,
     )
 
 
-def _control_points(origin: Float[Tensor, "3"], size: tuple[int, ...] | torch.Size) -> Float[Tensor, "i j k 3"]:
-    axes = [origin[a] + PITCH_MM * torch.arange(int(n), dtype=torch.float64) for a, n in enumerate(size)]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+def _control_points(origin: Float[ndarray, "3"], size: Int[ndarray, "3"]) -> Float[ndarray, "i j k 3"]:
+    axes = [origin[a] + PITCH_MM * np.arange(n) for a, n in enumerate(size)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
 
 def _random_velocity(
@@ -186,7 +205,7 @@ def _random_velocity(
     return np.asarray(total * np.clip(to_border / 30.0, 0, 1))
 
 
-def _draw_pose(draws: Draws, strength: WarpStrength) -> tuple[Float[ndarray, "3 3"], dict[str, object]]:
+def _draw_pose(draws: Draws, strength: WarpStrength) -> tuple[Float[ndarray, "3 3"], dict[str, Any]]:
     """Rotation times scale, and both as traits."""
     shared, own = draws.uniform(*strength.scale), [draws.uniform(*strength.scale) for _ in range(3)]
     scale = [shared * strength.shared_scale + s * (1 - strength.shared_scale) for s in own]
