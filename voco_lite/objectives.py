@@ -28,6 +28,8 @@ class Objective:
         inter_volume: Whether volumes predict each other's similarities.
         lone_volume: A batch of one volume raises an error, or is its own partner.
         feature_dropout: Dropout before the student's projector: none, of single features, or of whole crops.
+        dropout_update: When that dropout acts: while training, or in every forward pass, evaluation included.
+        averaged_over: The prediction loss is normalised within each volume and averaged, or over the whole batch at once.
         regularization_gradient: The gradient of a pair of base crops reaches both, or only the earlier of the two.
         label_dtype: Precision in which labels enter the losses.
     """
@@ -41,6 +43,8 @@ class Objective:
     inter_volume: bool
     lone_volume: Literal["error", "itself"]
     feature_dropout: Literal["none", "elements", "crops"]
+    dropout_update: Literal["training", "always"]
+    averaged_over: Literal["volumes", "batch"]
     regularization_gradient: Literal["both", "earlier"]
     label_dtype: Literal["float32", "float64"]
 
@@ -56,6 +60,8 @@ _RELEASED: dict[str, tuple[Any, Any, Any]] = {
     "inter_volume": (True, False, False),
     "lone_volume": ("itself", "error", "error"),
     "feature_dropout": ("crops", "none", "none"),
+    "dropout_update": ("always", "training", "training"),
+    "averaged_over": ("volumes", "volumes", "batch"),
     "regularization_gradient": ("earlier", "earlier", "both"),
     "label_dtype": ("float64", "float64", "float64"),
 }
@@ -64,6 +70,7 @@ _REPAIRED: dict[str, tuple[Any, Any, Any]] = {
     "teacher_update": ("training", "training", "training"),
     "lone_volume": ("error", "error", "error"),
     "feature_dropout": ("elements", "none", "none"),
+    "dropout_update": ("training", "training", "training"),
     "regularization_gradient": ("both", "both", "both"),
     "label_dtype": ("float32", "float32", "float32"),
 }

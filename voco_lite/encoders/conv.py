@@ -1,0 +1,88 @@
+"""Small convolutional encoders that learn on a laptop.
+
+Normalisation matters more here than depth: instance normalisation before global pooling removes each crop's own level
+of every feature, which is most of what tells one place from another; batch and group normalisation keep it.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from voco_lite.config import EncoderConfig
+from voco_lite.encoders.registry import Encoder, EncoderOutput, register
+
+_GROUP_CHANNELS = 8
+
+
+class ConvEncoder(Encoder):
+    """Stages of two 3x3x3 convolutions; the first of each halves the size.
+
+    Args:
+        channels: Of each stage.
+        norm: "batch", "group" (groups of 8 channels) or "instance".
+        in_channels: Channels of the crops.
+    """
+
+    def __init__(self, channels: tuple[int, ...], norm: str = "batch", in_channels: int = 1) -> None:
+        super().__init__()
+        self.channels = channels
+        self.strides = tuple(2 ** (i + 1) for i in range(len(channels)))
+        self.size_multiple = self.strides[-1]
+        # One voxel of the coarsest map leaves instance norm without a variance.
+        self.minimum_size = self.strides[-1] * (2 if norm == "instance" else 1)
+        self.feature_dim = sum(channels)
+        inputs = (in_channels, *channels[:-1])
+        self.stages = nn.ModuleList(_stage(i, o, norm) for i, o in zip(inputs, channels, strict=True))
+
+    def forward(self, crops: Float[Tensor, "crops channel x y z"]) -> EncoderOutput:
+        """Feature maps, and the averages of all of them, fine to coarse, as one vector per crop.
+
+        Raises:
+            ValueError: A crop size that is no multiple of the coarsest stride.
+        """
+        self.require_size(tuple(crops.shape[2:]))
+        maps, x = [], crops
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return EncoderOutput(maps, torch.cat([x.mean((2, 3, 4)) for x in maps], dim=1))
+
+
+def _stage(inputs: int, outputs: int, norm: str) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv3d(inputs, outputs, 3, stride=2, padding=1, bias=False),
+        build_norm(norm, outputs),
+        nn.ReLU(inplace=True),
+        nn.Conv3d(outputs, outputs, 3, padding=1, bias=False),
+        build_norm(norm, outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def build_norm(norm: str, channels: int) -> nn.Module:
+    """A normalisation of 3-D feature maps by name, with a learnt scale and offset.
+
+    Raises:
+        ValueError: Unknown name.
+    """
+    if norm == "batch":
+        return nn.BatchNorm3d(channels)
+    if norm == "group":
+        return nn.GroupNorm(max(channels // _GROUP_CHANNELS, 1), channels)
+    if norm == "instance":
+        return nn.InstanceNorm3d(channels, affine=True)
+    raise ValueError(f"norm must be batch, group or instance, got {norm!r}. Batch learns fastest here.")
+
+
+@register("conv-tiny")
+def conv_tiny(config: EncoderConfig, in_channels: int) -> Encoder:
+    """Four stages, for 32^3 crops on a CPU."""
+    return ConvEncoder((24, 48, 96, 192), config.norm, in_channels)
+
+
+@register("conv-small")
+def conv_small(config: EncoderConfig, in_channels: int) -> Encoder:
+    """Five stages, for 64^3 crops on one GPU."""
+    return ConvEncoder((32, 64, 128, 256, 320), config.norm, in_channels)
