@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, UseAppendAction
 
-from voco_lite.config import PRESETS, PretrainConfig, VolumeConfig
+from voco_lite.config import PretrainConfig, VolumeConfig
 
 if TYPE_CHECKING:
     from voco_lite.volumes import Volume
@@ -37,7 +37,7 @@ class Pretrain(PretrainConfig):
             of the folder, or another folder; 0 measures nothing.
     """
 
-    preset: str = "laptop"
+    preset: str = "laptop"  # type: ignore[assignment]  # hides the constructor of that name, on purpose
     data: str = "population"
     subjects: int = 24
     held_out: str = "8"
@@ -197,7 +197,8 @@ def _report(history: Any) -> None:
             ("top1", "position top-1"),
             ("top1_across", "position top-1 across subjects"),
         ):
-            print(f"{label}: {getattr(last, name):.3f} (untrained {getattr(first, name):.3f})")
+            if getattr(last, name) is not None:
+                print(f"{label}: {getattr(last, name):.3f} (untrained {getattr(first, name):.3f})")
     print(f"Run folder: {history.run_folder}")
 
 
