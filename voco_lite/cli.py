@@ -88,13 +88,17 @@ class Notebooks:
             versions, "summary" collects the results of a folder.
         target: The notebook to run, or the folder to summarise.
         parameters: A parameter and its value, once for each: -p STEPS 20 -p SEED 1.
-        out_folder: Where an executed notebook and its results go.
+        out_folder: Where an executed notebook and its results go; left out: runs/NAME.
+        solution: Run the version with the answers.
+        timeout: Seconds that one cell may take.
     """
 
     action: Positional[Literal["list", "run", "build", "summary"]] = "list"
     target: Positional[str | None] = None
     parameters: Annotated[UseAppendAction[tuple[tuple[str, str], ...]], tyro.conf.arg(aliases=["-p"])] = ()
-    out_folder: str = "executed"
+    out_folder: str | None = None
+    solution: bool = False
+    timeout: int = 3600
 
     def run(self) -> None:
         """Do it, and print what came of it."""
@@ -112,7 +116,7 @@ class Notebooks:
             _print(notebooks.summary(self.target))
         else:
             values = {name: _value(text) for name, text in self.parameters}
-            _print(notebooks.run(self.target, values, self.out_folder))
+            _print(notebooks.run(self.target, values, self.out_folder, self.solution, self.timeout, progress=True))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -163,10 +163,13 @@ class VoCo(nn.Module):
         Released code: `_EMA_update_encoder_teacher`; its modules have no buffers that move.
         """
         momentum = self.config.objective.momentum
-        for student, teacher in self._taught():
-            own, others = list(teacher.parameters()), [p.detach() for p in student.parameters()]
+        pairs = self._taught()
+        own: list[Tensor] = [p for _, teacher in pairs for p in teacher.parameters()]
+        others: list[Tensor] = [p for student, _ in pairs for p in student.parameters()]
+        if own:
             torch._foreach_mul_(own, momentum)
             torch._foreach_add_(own, others, alpha=1 - momentum)
+        for student, teacher in pairs:
             # Batch statistics of a whole-network teacher are the student's: averaging counts and means apart is worse.
             for mine, other in zip(teacher.buffers(), student.buffers(), strict=True):
                 mine.copy_(other)

@@ -29,7 +29,7 @@ class Objective:
         lone_volume: A batch of one volume raises an error, or is its own partner.
         feature_dropout: Dropout before the student's projector: none, of single features, or of whole crops.
         dropout_update: When that dropout acts: while training, or in every forward pass, evaluation included.
-        averaged_over: The prediction loss is normalised within each volume and averaged, or over the whole batch at once.
+        averaged_over: The prediction loss is normalised within each volume, then averaged, or over the whole batch.
         regularization_gradient: The gradient of a pair of base crops reaches both, or only the earlier of the two.
         label_dtype: Precision in which labels enter the losses.
     """

@@ -82,7 +82,8 @@ def _has_held_out(record: dict[str, Any]) -> bool:
 def _held_out(record: dict[str, Any]) -> HeldOut:
     from voco_lite.gauges import HeldOut
 
-    return HeldOut(**{k.removeprefix(HELD_OUT): v for k, v in record.items() if k.startswith(HELD_OUT)})
+    found = {k.removeprefix(HELD_OUT): v for k, v in record.items() if k.startswith(HELD_OUT)}
+    return HeldOut(**{"top1_across": None, **found})
 
 
 def read_log(run_folder: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,18 @@
+"""Gauges: is it learning? Levels, position accuracy on held-out volumes, measures of collapse, probes, a verdict."""
+
+from voco_lite.gauges.embeddings import effective_rank, spread
+from voco_lite.gauges.held_out import HeldOut, measure_held_out, position_top1
+from voco_lite.gauges.levels import Levels, levels
+from voco_lite.gauges.verdict import Verdict, verdict
+
+__all__ = [
+    "HeldOut",
+    "Levels",
+    "Verdict",
+    "effective_rank",
+    "levels",
+    "measure_held_out",
+    "position_top1",
+    "spread",
+    "verdict",
+]
