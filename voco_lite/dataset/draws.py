@@ -131,7 +131,7 @@ class VoCoDataset(Dataset[Sample]):
         config, grid = self.crops, self.grid
         volume = self.volumes[draw % len(self)]
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, draw))
-        block, first = _random_block(volume.data, grid.block_size, generator)
+        block, first = random_block(volume.data, grid.block_size, generator)
         starts = sample_starts(config.random_crops, grid, generator, config.open_border)
         return Sample(
             block=block,
@@ -173,7 +173,7 @@ class VoCoDataset(Dataset[Sample]):
         return self.cut(self.collate([self[draw] for draw in draws]), device)
 
 
-def _random_block(
+def random_block(
     data: Float[Tensor, "channel x y z"], size: Size, generator: torch.Generator
 ) -> tuple[Float[Tensor, "channel block_x block_y block_z"], tuple[int, ...]]:
     """A block at a random place and its first voxel in the volume, negative where 0 was padded before it."""
