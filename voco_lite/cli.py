@@ -108,15 +108,16 @@ class Notebooks:
             raise ValueError(
                 f"notebooks {self.action} needs a target, got none. Names: {', '.join(notebooks.names())}."
             )
+        target = self.target or ""
         if self.action == "list":
             _print(notebooks.names())
         elif self.action == "build":
             _print(notebooks.build())
         elif self.action == "summary":
-            _print(notebooks.summary(self.target))
+            _print(notebooks.summary(target))
         else:
             values = {name: _value(text) for name, text in self.parameters}
-            _print(notebooks.run(self.target, values, self.out_folder, self.solution, self.timeout, progress=True))
+            _print(notebooks.run(target, values, self.out_folder, self.solution, self.timeout, progress=True))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,28 @@
+"""Look at volumes, labels, predictions and runs.
+
+Every picture is drawn by the kernel, needs no WebGL, and stays in a saved notebook. The patient's right is on the left.
+"""
+
+from __future__ import annotations
+
+from voco_lite.viewers.curves import plot_history, plot_similarity, plot_spectrum
+from voco_lite.viewers.explorer import PositionExplorer, explore_positions, predict_overlaps
+from voco_lite.viewers.pictures import Picture, PictureBox
+from voco_lite.viewers.positions import show_position_labels
+from voco_lite.viewers.slices import SliceBrowser, describe_voxel, side_by_side, slices
+
+__all__ = [
+    "Picture",
+    "PictureBox",
+    "PositionExplorer",
+    "SliceBrowser",
+    "describe_voxel",
+    "explore_positions",
+    "plot_history",
+    "plot_similarity",
+    "plot_spectrum",
+    "predict_overlaps",
+    "show_position_labels",
+    "side_by_side",
+    "slices",
+]

@@ -1,0 +1,176 @@
+"""Curves and matrices of a run, against the levels that give them meaning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from voco_lite.config import CropConfig, PretrainConfig
+from voco_lite.gauges import Levels, effective_rank
+from voco_lite.gauges import levels as levels_of
+from voco_lite.objectives import objective
+from voco_lite.train.resume import CONFIG
+from voco_lite.viewers.pictures import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY, Picture, figure_picture, new_figure
+
+if TYPE_CHECKING:
+    from voco_lite.train import History
+
+_TERMS = (
+    ("intra", "intra-volume", BLUE, "-"),
+    ("inter", "inter-volume", SKY, "--"),
+    ("regularization", "regularization", GREEN, ":"),
+    ("held_out/intra_loss", "intra-volume, held out", RED, "o-"),
+)
+_ACCURACIES = (
+    ("held_out/top1", "position top-1", BLUE, "o-"),
+    ("held_out/top1_across", "position top-1 across subjects", ORANGE, "s--"),
+)
+_LEVELS = (
+    ("orthogonal", "all similarities 0: nothing learnt"),
+    ("best_constant", "best constant similarity"),
+    ("oracle", "perfect"),
+)
+_COLOURS = (BLUE, ORANGE, GREEN, RED, PINK, SKY, BLACK)
+
+
+def plot_history(history: History, levels: Levels | CropConfig | None = None) -> Picture:
+    """Loss terms and held-out accuracy over the steps, with the levels of simple predictions behind them.
+
+    Args:
+        history: Of a run, finished or not.
+        levels: From `gauges.levels`, or the crops to compute them for; None: of the run folder's configuration, or of
+            the 3 x 3 grid where the run has no folder.
+
+    Raises:
+        ValueError: A history without any loss.
+    """
+    shown = [entry for entry in _TERMS if entry[0] in history.names]
+    if not shown:
+        raise ValueError("history must hold at least one record with losses, got none. Train a few steps first.")
+    lines = levels if isinstance(levels, Levels) else levels_of(levels) if levels else _levels_of_run(history)
+    accuracies = [entry for entry in _ACCURACIES if entry[0] in history.names]
+    figure = new_figure(10 if accuracies else 6, 3.8)
+    axes = figure.subplots(1, 2 if accuracies else 1, squeeze=False)[0]
+    _draw_terms(axes[0], history, shown, lines)
+    if accuracies:
+        _draw_accuracies(axes[1], history, accuracies)
+    return figure_picture(figure, _history_in_words(history, [entry[:2] for entry in (*shown, *accuracies)]))
+
+
+def _levels_of_run(history: History) -> Levels:
+    file = history.run_folder / CONFIG if history.run_folder is not None else None
+    if file is None or not file.is_file():
+        return levels_of(CropConfig())
+    config = PretrainConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    return levels_of(config.crops, objective(config.objective.name, config.objective.mode))
+
+
+def _draw_terms(axes: Any, history: History, shown: list[tuple[str, str, str, str]], lines: Levels) -> None:
+    highest = 0.0
+    for name, label, colour, style in shown:
+        steps, values = history[name]
+        axes.plot(steps, values, style, color=colour, label=label, markersize=4)
+        highest = max(highest, max(values))
+    for name, label in _LEVELS:
+        value = getattr(lines, name)
+        axes.axhline(value, color=BLACK, linewidth=0.8, alpha=0.6)
+        axes.text(0.99, value, f"{label} {value:.2f}", transform=axes.get_yaxis_transform(), fontsize=7, ha="right",
+                  va="bottom")  # fmt: skip
+    axes.set_ylim(-0.04, max(1.15 * lines.orthogonal, 1.05 * min(highest, 2.5 * lines.orthogonal)))
+    _finish(axes, "loss", "optimizer step")
+
+
+def _draw_accuracies(axes: Any, history: History, accuracies: list[tuple[str, str, str, str]]) -> None:
+    for name, label, colour, style in accuracies:
+        steps, values = history[name]
+        axes.plot(steps, values, style, color=colour, label=label, markersize=4)
+        axes.axhline(values[0], color=colour, linewidth=0.8, alpha=0.6)
+        axes.text(0.99, values[0], f"untrained {values[0]:.2f}", transform=axes.get_yaxis_transform(), fontsize=7,
+                  ha="right", va="bottom", color=colour)  # fmt: skip
+    first = history.first_held_out
+    if first is not None:
+        axes.axhline(first.chance, color=BLACK, linewidth=0.8, alpha=0.6)
+        axes.text(0.99, first.chance, f"a cell at random {first.chance:.2f}", transform=axes.get_yaxis_transform(),
+                  fontsize=7, ha="right", va="bottom")  # fmt: skip
+    axes.set_ylim(0, 1.02)
+    _finish(axes, "share of held-out crops found", "optimizer step")
+
+
+def _finish(axes: Any, ylabel: str, xlabel: str) -> None:
+    axes.set_ylabel(ylabel, fontsize=9)
+    axes.set_xlabel(xlabel, fontsize=9)
+    axes.legend(fontsize=7, loc="best")
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _history_in_words(history: History, shown: list[tuple[str, str]]) -> str:
+    parts = []
+    for name, label in shown:
+        values = history[name][1]
+        parts.append(f"{label} from {values[0]:.2f} to {values[-1]:.2f}")
+    return f"Curves over {history.steps} steps: {'; '.join(parts)}."
+
+
+def plot_similarity(
+    similarity: Float[Tensor, "rows columns"],
+    labels: Float[Tensor, "rows columns"] | None = None,
+    titles: tuple[str, str] = ("predicted overlap", "true overlap"),
+    names: tuple[str, str] = ("base crop", "random crop"),
+) -> Picture:
+    """A matrix of similarities, and beside it the matrix that it should equal; values are written into small ones.
+
+    Args:
+        similarity: Values in [0, 1] for colour; others are shown at the end of the scale.
+        labels: What they should be.
+        titles: Of the two matrices.
+        names: Of columns and rows.
+    """
+    matrices = [similarity] if labels is None else [similarity, labels]
+    rows, columns = similarity.shape
+    figure = new_figure(min(1.5 + 0.45 * columns, 7) * len(matrices), min(1.4 + 0.42 * rows, 6))
+    for axes, matrix, title in zip(figure.subplots(1, len(matrices), squeeze=False)[0], matrices, titles, strict=False):
+        values = matrix.detach().float().cpu()
+        shown = axes.imshow(values.numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+        for row, column in (
+            torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).tolist() if columns <= 16 else ()
+        ):
+            value = float(values[row, column])
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7,
+                      color="black" if value > 0.5 else "white")  # fmt: skip
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel(names[0], fontsize=8)
+        axes.set_ylabel(names[1], fontsize=8)
+        axes.set_xticks(range(0, columns, max(columns // 16, 1)))
+        axes.set_yticks(range(0, rows, max(rows // 16, 1)))
+        axes.tick_params(labelsize=7)
+    figure.colorbar(shown, ax=figure.axes)
+    words = f"Matrix, {rows} {names[1]} rows, {columns} {names[0]} columns: {titles[0]}, mean {float(similarity.mean()):.2f}"
+    if labels is not None:
+        words += f"; {titles[1]}, mean absolute difference {float((similarity - labels).abs().mean()):.2f}"
+    return figure_picture(figure, words + ".")
+
+
+def plot_spectrum(embeddings: Mapping[str, Float[Tensor, "crops dim"]] | Float[Tensor, "crops dim"]) -> Picture:
+    """Singular values of centred embeddings, largest first, as shares of their sum; the legend has the effective rank.
+
+    Args:
+        embeddings: One set, or several by name.
+    """
+    sets = {"embeddings": embeddings} if isinstance(embeddings, Tensor) else dict(embeddings)
+    figure, words = new_figure(6, 3.6), []
+    axes = figure.subplots()
+    for i, (name, vectors) in enumerate(sets.items()):
+        values = torch.linalg.svdvals((vectors - vectors.mean(0)).double().cpu())
+        rank = effective_rank(vectors)
+        share = values / values.sum().clamp(min=1e-12)
+        axes.semilogy(range(1, len(share) + 1), share.clamp(min=1e-6).tolist(), "os^vDP*"[i % 7] + "-", markersize=3,
+                      color=_COLOURS[i % len(_COLOURS)], label=f"{name}: effective rank {rank:.1f}")  # fmt: skip
+        words.append(f"{name}: effective rank {rank:.1f}")
+    _finish(axes, "share of all singular values", "direction, strongest first")
+    return figure_picture(figure, f"Singular values of embeddings. {'; '.join(words)}.")

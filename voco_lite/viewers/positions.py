@@ -1,0 +1,140 @@
+"""Position labels made visible: the grid on a slice, the random crop in it, and its overlaps as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from voco_lite.crops import CropGrid, grid_starts, position_labels
+from voco_lite.viewers.pictures import BLACK, BLUE, ORANGE, SKY, Picture, figure_picture, new_figure
+from voco_lite.viewers.planes import PLANES, Plane, Window, default_window, first_channel, spacing_of, take_slice
+
+if TYPE_CHECKING:
+    from voco_lite.volumes import Volume
+
+_MANY = 4
+
+
+def show_position_labels(
+    volume: Volume | Tensor,
+    starts: Int[Tensor, "crops 3"],
+    grid: CropGrid,
+    predicted: Float[Tensor, "crops bases"] | None = None,
+    window: Window | None = None,
+) -> Picture:
+    """A row for each random crop: the grid on a slice through the crop's middle, and the crop's label as bars.
+
+    Args:
+        volume: A prepared volume in which the grid's block begins at voxel (0, 0, 0).
+        starts: First voxel of each random crop; at most four are shown.
+        grid: Where the base crops lie.
+        predicted: Predicted overlaps, drawn beside the true ones.
+        window: Values shown black and white; None: as in `slices`.
+
+    Raises:
+        ValueError: A volume smaller than the block, or starts that are not rows of three.
+    """
+    check_block(volume, grid)
+    labels = position_labels(starts, grid)
+    shown = min(len(starts), _MANY)
+    figure = new_figure(8, 3.4 * shown)
+    axes = figure.subplots(shown, 2, squeeze=False, width_ratios=(1, 1.3))
+    for row in range(shown):
+        draw_grid(axes[row, 0], volume, starts[row], grid, window)
+        draw_bars(axes[row, 1], labels[row], grid, None if predicted is None else predicted[row])
+    return figure_picture(figure, " ".join(in_words(starts[row], labels[row]) for row in range(shown)))
+
+
+def check_block(volume: Volume | Tensor, grid: CropGrid) -> None:
+    """Refuse a volume in which the grid does not fit.
+
+    Raises:
+        ValueError: It is smaller than the block along some axis.
+    """
+    shape = tuple(first_channel(volume).shape)
+    if any(have < want for have, want in zip(shape, grid.block_size, strict=True)):
+        raise ValueError(
+            f"volume must hold the grid's block of {grid.block_size} voxels, got {shape}. "
+            "Take smaller crops, or prepare the volume with a larger size."
+        )
+
+
+def in_words(start: Tensor, label: Tensor) -> str:
+    """What a label says, in a sentence."""
+    parts = [f"{share:.0%} in base crop {i}" for i, share in enumerate(label.tolist()) if share > 0]
+    return f"Random crop at voxel {tuple(int(v) for v in start)}: {', '.join(parts) or 'no overlap'}."
+
+
+def draw_grid(
+    axes: Any, volume: Volume | Tensor, start: Int[Tensor, "3"], grid: CropGrid, window: Window | None = None
+) -> None:
+    """An axial slice through the crop's middle, base crops coloured by overlap, the crop in orange."""
+    from matplotlib.patches import Rectangle
+
+    plane, block = PLANES["axial"], grid.block_size
+    first, size = [int(v) for v in start], grid.random_size
+    level = min(first[2] + size[2] // 2, block[2] - 1)
+    _draw_slice(axes, volume, plane, level, block, window)
+    label = position_labels(torch.as_tensor(first)[None], grid)[0]
+    for number, (x, y, z) in enumerate(grid_starts(grid).tolist()):
+        if not z <= level < z + grid.crop_size[2]:
+            continue
+        width, height = grid.crop_size[0], grid.crop_size[1]
+        share = float(label[number])
+        axes.add_patch(Rectangle((x, y), width, height, facecolor=SKY, alpha=0.75 * share, linewidth=0))
+        axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor="white", linewidth=1))
+        axes.text(x + width / 2, y + height / 2, str(number), color="white", ha="center", va="center", fontsize=11,
+                  path_effects=_outline())  # fmt: skip
+    axes.add_patch(Rectangle((first[0], first[1]), size[0], size[1], fill=False, edgecolor=ORANGE, linewidth=3))
+    axes.set_title(f"random crop at voxel {tuple(first)}", fontsize=10)
+
+
+def _draw_slice(
+    axes: Any, volume: Volume | Tensor, plane: Plane, level: int, block: Sequence[int], window: Window | None
+) -> None:
+    """The block's slice with the patient's right on the left; the axes count voxels."""
+    x, y, z = block
+    spacing = spacing_of(volume)
+    piece = take_slice(first_channel(volume)[:x, :y, :z], plane, level)
+    low, high = window or default_window(volume)
+    columns, rows = block[plane.columns], block[plane.rows]
+    axes.imshow(piece.numpy(), cmap="gray", vmin=low, vmax=high, extent=(columns, 0, 0, rows), origin="upper",
+                aspect=spacing[plane.rows] / spacing[plane.columns])  # fmt: skip
+    axes.set_xlim(columns, 0)
+    axes.set_ylim(0, rows)
+    axes.set_xlabel("x in voxels", fontsize=8)
+    axes.set_ylabel("y in voxels", fontsize=8)
+    axes.tick_params(labelsize=7)
+    spots = ((0.03, 0.5), (0.97, 0.5), (0.5, 0.96), (0.5, 0.04))
+    for letter, spot in zip(plane.letters, spots, strict=True):
+        axes.text(
+            *spot, letter, transform=axes.transAxes, color="#F0E442", ha="center", va="center", path_effects=_outline()
+        )
+
+
+def draw_bars(
+    axes: Any, label: Float[Tensor, "bases"], grid: CropGrid, predicted: Float[Tensor, "bases"] | None = None
+) -> None:
+    """True overlaps in blue and, beside them, predicted ones in orange."""
+    numbers, width = torch.arange(len(label)).tolist(), 0.8 if predicted is None else 0.4
+    bars = axes.bar([n - (0.8 - width) / 2 for n in numbers], label.tolist(), width, color=BLUE, label="true overlap")
+    if predicted is not None:
+        axes.bar([n + 0.2 for n in numbers], predicted.tolist(), width, color=ORANGE, hatch="//", edgecolor=BLACK,
+                 linewidth=0.5, label="predicted")  # fmt: skip
+        axes.legend(fontsize=8, loc="upper right")
+    axes.bar_label(bars, labels=[f"{share:.2f}" if share > 0 else "" for share in label.tolist()], fontsize=8)
+    axes.set_ylim(0, 1.12)
+    axes.set_xticks(numbers if len(numbers) <= 16 else numbers[:: -(-len(numbers) // 14)])
+    axes.set_xlabel(f"base crop (grid {' x '.join(str(n) for n in grid.cells)})", fontsize=8)
+    axes.set_title(f"position label, sum {float(label.sum()):.2f}", fontsize=10)
+    axes.tick_params(labelsize=8)
+
+
+def _outline() -> list[Any]:
+    from matplotlib import patheffects
+
+    return [patheffects.withStroke(linewidth=2.5, foreground="black")]

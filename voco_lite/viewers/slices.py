@@ -1,0 +1,224 @@
+"""Look at a volume: three slices through one point, with sliders, and volumes side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from voco_lite.viewers.pictures import Picture, PictureBox, image_picture
+from voco_lite.viewers.planes import (
+    PLANES,
+    Plane,
+    Window,
+    default_window,
+    first_channel,
+    grey,
+    plane_named,
+    spacing_of,
+    take_slice,
+)
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from voco_lite.volumes import Volume
+
+_PANEL = 260  # pixels of the longest side of a slice
+_GAP = 8
+_LETTER, _CROSS, _BACK = (240, 228, 66), (230, 159, 0), (0, 0, 0)
+_OVERLAY = torch.tensor([[230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178], [213, 94, 0],
+                         [204, 121, 167]], dtype=torch.float32)  # fmt: skip
+_SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
+
+
+class SliceBrowser(PictureBox):
+    """Three slices through one point; see `slices`.
+
+    Attributes:
+        sliders: The point's x, y and z, in voxels.
+        window: Values that are black and white.
+        opacity: Of the labels' colours; None where there are no labels.
+    """
+
+    def __init__(self, volume: Volume | Tensor, window: Window | None = None, opacity: float = 0.0) -> None:
+        self.volume, self.data = volume, first_channel(volume)
+        self.labels: Tensor | None = getattr(volume, "labels", None)
+        self.sliders = [
+            ipywidgets.IntSlider(n // 2, 0, n - 1, description=name)
+            for name, n in zip("xyz", self.data.shape, strict=True)
+        ]
+        self.window = _window_slider(volume, window or default_window(volume))
+        self.opacity = ipywidgets.FloatSlider(opacity, min=0, max=1, step=0.1, description="labels")
+        controls: list[ipywidgets.Widget] = [*self.sliders, self.window]
+        if self.labels is not None:
+            controls.append(self.opacity)
+        for control in controls:
+            control.observe(self._draw, names="value")
+        super().__init__([ipywidgets.HBox(self.sliders), ipywidgets.HBox(controls[3:])])
+        self._draw()
+
+    @property
+    def point(self) -> tuple[int, int, int]:
+        """The voxel under the cross."""
+        x, y, z = (int(slider.value) for slider in self.sliders)
+        return x, y, z
+
+    def _draw(self, _: Any = None) -> None:
+        point, window = self.point, self.window.value
+        spacing, labels = spacing_of(self.volume), self.labels
+        scale = _PANEL / max(n * mm for n, mm in zip(self.data.shape, spacing, strict=True))
+        panels = []
+        for plane in PLANES.values():
+            colours = _coloured(take_slice(self.data, plane, point[plane.across]), window)
+            if labels is not None and self.opacity.value > 0:
+                colours = _overlaid(colours, take_slice(labels, plane, point[plane.across]).cpu(), self.opacity.value)
+            panel = _panel(colours, plane, spacing, scale)
+            _cross(panel, plane, point, self.data.shape)
+            panels.append(panel)
+        words = describe_voxel(self.volume, point)
+        alt = f"Axial, coronal and sagittal slice through {words}; the patient's right is on the left."
+        self.show(image_picture(_in_a_row(panels, []), alt), words)
+
+
+def slices(volume: Volume | Tensor, window: Window | None = None, opacity: float = 0.0) -> SliceBrowser:
+    """Browse a volume: three sliders move a point, a range sets the window, labels can be laid over it.
+
+    Args:
+        volume: A Volume, or a tensor (channel, x, y, z) or (x, y, z) in RAS.
+        window: Values shown black and white; None: -175 to 250 for HU, else the volume's range.
+        opacity: Of the labels' colours at the start, 0 to 1.
+    """
+    return SliceBrowser(volume, window, opacity)
+
+
+def side_by_side(
+    volumes: Sequence[Volume | Tensor],
+    titles: Sequence[str] = (),
+    plane: str = "axial",
+    windows: Sequence[Window] | Window | None = None,
+    position: float = 0.5,
+    opacity: float = 0.0,
+) -> Picture:
+    """One slice of each volume in a row, all at one scale in mm.
+
+    Args:
+        volumes: What to compare.
+        titles: One for each.
+        plane: "axial", "coronal" or "sagittal".
+        windows: One for all, or one for each; None: as in `slices`.
+        position: Where to cut, as a share of the axis: 0 to 1.
+        opacity: Of the labels' colours, 0 to 1.
+
+    Raises:
+        ValueError: No volume, another plane, or a position outside 0 to 1.
+    """
+    if not volumes or not 0 <= position <= 1:
+        raise ValueError(f"expected at least 1 volume and a position in [0, 1], got {len(volumes)} and {position}.")
+    cut = plane_named(plane)
+    each = [windows] * len(volumes) if windows is None or not isinstance(windows[0], Sequence) else windows
+    extents = [_extent(volume) for volume in volumes]
+    panels = []
+    for volume, window in zip(volumes, each, strict=True):
+        data, labels = first_channel(volume), getattr(volume, "labels", None)
+        index = round(position * (data.shape[cut.across] - 1))
+        colours = _coloured(take_slice(data, cut, index), window or default_window(volume))  # type: ignore[arg-type]
+        if labels is not None and opacity > 0:
+            colours = _overlaid(colours, take_slice(labels, cut, index).cpu(), opacity)
+        panels.append(_panel(colours, cut, spacing_of(volume), _PANEL / max(extents)))
+    named = ", ".join(titles) or f"{len(volumes)} volumes"
+    alt = f"{cut.name.capitalize()} slices side by side: {named}; {cut.letters[0]} of the patient is on the left."
+    return image_picture(_in_a_row(panels, titles), alt)
+
+
+def describe_voxel(volume: Volume | Tensor, point: tuple[int, int, int]) -> str:
+    """Index, place in mm, value and organ of a voxel, in one line."""
+    parts = [f"voxel {point}"]
+    if not isinstance(volume, Tensor):
+        place = volume.affine.double() @ torch.tensor([*point, 1], dtype=torch.float64)
+        sides = [
+            f"{pair[0] if mm >= 0 else pair[1]} {abs(mm):.0f}" for pair, mm in zip(_SIDES, place.tolist(), strict=False)
+        ]
+        parts.append(", ".join(sides) + " mm")
+    value, units = float(first_channel(volume)[point]), getattr(volume, "units", "")
+    parts.append(f"{value:.0f} HU" if units == "HU" else f"value {value:.2f}")
+    labels = getattr(volume, "labels", None)
+    if labels is not None and int(labels[point]):
+        number = int(labels[point])
+        parts.append(str(getattr(volume, "label_names", {}).get(number, f"label {number}")).replace("_", " "))
+    return " · ".join(parts)
+
+
+def _extent(volume: Volume | Tensor) -> float:
+    return max(n * mm for n, mm in zip(first_channel(volume).shape, spacing_of(volume), strict=True))
+
+
+def _window_slider(volume: Volume | Tensor, window: Window) -> ipywidgets.FloatRangeSlider:
+    in_hu = getattr(volume, "units", "") == "HU"
+    low, high = (min(-1024.0, window[0]), max(1500.0, window[1])) if in_hu else window
+    return ipywidgets.FloatRangeSlider(
+        value=window, min=low, max=high, step=25 if in_hu else (high - low) / 100, description="window"
+    )
+
+
+def _coloured(values: Tensor, window: Window) -> UInt8[Tensor, "rows columns 3"]:
+    low, high = window
+    return grey(values, (low, max(high, low + 1e-6)))[..., None].expand(*values.shape, 3)
+
+
+def _overlaid(colours: Tensor, labels: Tensor, opacity: float) -> UInt8[Tensor, "rows columns 3"]:
+    """Labels in seven colours in turn; unlabelled voxels stay grey."""
+    chosen = _OVERLAY[(labels.long() - 1) % len(_OVERLAY)]
+    mixed = (1 - opacity) * colours.float() + opacity * chosen
+    return torch.where((labels > 0)[..., None], mixed, colours.float()).round().to(torch.uint8)
+
+
+def _panel(colours: Tensor, plane: Plane, spacing: tuple[float, float, float], scale: float) -> Image:
+    """A slice in true proportions, with the patient's sides at its borders."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    rows, columns = colours.shape[:2]
+    size = max(round(columns * spacing[plane.columns] * scale), 1), max(round(rows * spacing[plane.rows] * scale), 1)
+    panel = Image.fromarray(np.ascontiguousarray(colours.numpy())).resize(size, Image.Resampling.BILINEAR)
+    draw, font = ImageDraw.Draw(panel), ImageFont.load_default(14)
+    middle_x, middle_y = size[0] / 2, size[1] / 2
+    spots = ((10, middle_y), (size[0] - 10, middle_y), (middle_x, 10), (middle_x, size[1] - 10))
+    for letter, spot in zip(plane.letters, spots, strict=True):
+        draw.text(spot, letter, fill=_LETTER, font=font, anchor="mm", stroke_width=2, stroke_fill=_BACK)
+    return panel
+
+
+def _cross(panel: Image, plane: Plane, point: tuple[int, int, int], shape: Sequence[int]) -> None:
+    """Lines through the point, with a gap around it."""
+    from PIL import ImageDraw
+
+    draw, gap = ImageDraw.Draw(panel), 6
+    x = (1 - (point[plane.columns] + 0.5) / shape[plane.columns]) * panel.width
+    y = (1 - (point[plane.rows] + 0.5) / shape[plane.rows]) * panel.height
+    for line in (
+        ((0, y), (x - gap, y)),
+        ((x + gap, y), (panel.width, y)),
+        ((x, 0), (x, y - gap)),
+        ((x, y + gap), (x, panel.height)),
+    ):
+        draw.line(line, fill=_CROSS)
+
+
+def _in_a_row(panels: Sequence[Image], titles: Sequence[str]) -> Image:
+    from PIL import Image, ImageDraw, ImageFont
+
+    top, font = (24 if titles else 0), ImageFont.load_default(14)
+    width = sum(panel.width for panel in panels) + _GAP * (len(panels) - 1)
+    whole = Image.new("RGB", (width, top + max(panel.height for panel in panels)), "white")
+    draw, left = ImageDraw.Draw(whole), 0
+    for i, panel in enumerate(panels):
+        if i < len(titles):
+            draw.text((left + panel.width / 2, top / 2), titles[i], fill=_BACK, font=font, anchor="mm")
+        whole.paste(panel, (left, top))
+        left += panel.width + _GAP
+    return whole
