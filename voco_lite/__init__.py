@@ -13,7 +13,7 @@ _MODULES = ("config", "objectives", "volumes", "samples", "crops", "augment", "d
 _NAMES = {
     "config": ("PretrainConfig", "VolumeConfig", "CropConfig", "EncoderConfig", "ObjectiveConfig", "TrainConfig"),
     "objectives": ("Objective", "objective"),
-    "volumes": ("Volume", "load_volume", "load_volumes", "prepare", "save_volume"),
+    "volumes": ("Volume", "VolumeFolder", "load_volume", "load_volumes", "prepare", "save_volume"),
     "crops": ("CropGrid", "grid_starts", "sample_starts", "position_labels", "extract_crops"),
     "augment": ("Augmentation", "draw_augmentation", "augment"),
     "dataset": ("VoCoDataset", "VoCoBatch", "DrawSampler"),
