@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, UseAppendAction
 
-from voco_lite.config import PretrainConfig, VolumeConfig
+from voco_lite.config import PretrainConfig
 
 if TYPE_CHECKING:
     from voco_lite.volumes import Volume
@@ -49,7 +49,7 @@ class Pretrain(PretrainConfig):
         config = PretrainConfig(**{name: getattr(self, name) for name in _PARTS})
         if config.train.run_folder is None:
             config = config.changed(run_folder=str(Path("runs") / f"{self.preset}-{Path(self.data).name}"))
-        training, held_out = _volumes(self.data, self.subjects, self.held_out, config.volume)
+        training, held_out = _volumes(self.data, self.subjects, self.held_out, config)
         dataset = VoCoDataset(training, config.crops, seed=config.train.seed)
         history = pretrain(VoCo(config), dataset, config.train, held_out=held_out)
         _report(history)
@@ -163,15 +163,20 @@ def _option(arguments: Sequence[str], name: str) -> str | None:
     return None
 
 
-def _volumes(data: str, subjects: int, held_out: str, config: VolumeConfig) -> tuple[list[Volume], list[Volume]]:
-    """Training and held-out volumes.
+def _volumes(
+    data: str, subjects: int, held_out: str, whole: PretrainConfig
+) -> tuple[Sequence[Volume], Sequence[Volume]]:
+    """Training and held-out volumes; scans of a folder are read when they are drawn, and kept prepared beside the run.
 
     Raises:
         ValueError: `held_out` is neither a number nor a folder, or leaves nothing to train on.
         FileNotFoundError: `data` is no folder.
     """
-    from voco_lite import load_volumes, samples
+    from voco_lite import VolumeFolder, samples
 
+    config, cache = whole.volume, Path(whole.train.run_folder or "runs") / "prepared"
+    training: Sequence[Volume]
+    others: Sequence[Volume] = []
     number = int(held_out) if held_out.isdecimal() else None
     if number is None and not Path(held_out).exists():
         raise ValueError(f"held_out must be a number or a folder, got {held_out!r}. Give 0 to measure nothing.")
@@ -179,9 +184,10 @@ def _volumes(data: str, subjects: int, held_out: str, config: VolumeConfig) -> t
         source: Any = "auto" if data == "population" else "phantom"
         training = samples.population(subjects, config, source=source)
         seed = _HELD_OUT_SEED
-        others = samples.population(number, config, first_seed=seed, source=source) if number else []
+        if number:
+            others = samples.population(number, config, first_seed=seed, source=source)
     elif Path(data).exists():
-        training, others = load_volumes(data, config), []
+        training = VolumeFolder(data, config, cache=cache)
         if number is not None and number >= len(training):
             raise ValueError(
                 f"held_out must leave volumes to train on, got {number} of {len(training)} in {data}. Give less."
@@ -190,7 +196,7 @@ def _volumes(data: str, subjects: int, held_out: str, config: VolumeConfig) -> t
             training, others = training[:-number], training[-number:]
     else:
         raise FileNotFoundError(f'There is no folder {data}. Give a folder of scans, "population" or "phantoms".')
-    return training, load_volumes(held_out, config) if number is None else others
+    return training, VolumeFolder(held_out, config, cache=cache) if number is None else others
 
 
 def _report(history: Any) -> None:

@@ -89,7 +89,8 @@ class VoCoDataset(Dataset[Sample]):
     """Endless draws from a set of volumes: draw ``epoch * len(dataset) + index`` shows volume ``index`` anew.
 
     Args:
-        volumes: Prepared volumes of one number of channels, of any size.
+        volumes: Prepared volumes of one number of channels, of any size: a list, or a `VolumeFolder`, which reads them
+            when they are drawn.
         crops: Which crops to cut and how to augment them.
         seed: Seed of blocks, crops and augmentation.
 
@@ -100,14 +101,19 @@ class VoCoDataset(Dataset[Sample]):
     def __init__(self, volumes: Sequence[Volume], crops: CropConfig, seed: int = 0) -> None:
         if not volumes:
             raise ValueError("volumes must hold at least one volume, got none. Load a folder with load_volumes first.")
-        kinds = {(volume.data.ndim, volume.data.shape[0], volume.data.dtype) for volume in volumes}
-        if len(kinds) > 1 or next(iter(kinds))[0] != 4:
-            raise ValueError(
-                "volumes must all be (channel, x, y, z) with the same channels and type, got (dimensions, channels, type) "
-                f"{sorted(kinds, key=str)}. Prepare them with one VolumeConfig."
-            )
-        self.volumes, self.crops, self.seed = list(volumes), crops, seed
+        # Volumes that are read when they are asked for are checked when they are drawn.
+        self.volumes: Sequence[Volume] = list(volumes) if isinstance(volumes, list | tuple) else volumes
+        at_hand = self.volumes if isinstance(self.volumes, list) else [volumes[0]]
+        self.kind, self.crops, self.seed = _kind(at_hand[0]), crops, seed
+        for volume in at_hand:
+            self._require_kind(volume)
         self.grid = CropGrid.from_config(crops)
+
+    @property
+    def sources(self) -> list[str]:
+        """Where each volume comes from; no volume is read for it."""
+        known: list[str] | None = getattr(self.volumes, "sources", None)
+        return list(known) if known is not None else [volume.source for volume in self.volumes]
 
     def __len__(self) -> int:
         return len(self.volumes)
@@ -130,6 +136,7 @@ class VoCoDataset(Dataset[Sample]):
             )
         config, grid = self.crops, self.grid
         volume = self.volumes[draw % len(self)]
+        self._require_kind(volume)
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, draw))
         block, first = random_block(volume.data, grid.block_size, generator)
         starts = sample_starts(config.random_crops, grid, generator, config.open_border)
@@ -140,6 +147,14 @@ class VoCoDataset(Dataset[Sample]):
             augmentation=draw_augmentation(config.random_crops + grid.bases, config, generator),
             source=f"{volume.source}, block from voxel {first}, draw {draw}",
         )
+
+    def _require_kind(self, volume: Volume) -> None:
+        """Raise ValueError unless a volume is (channel, x, y, z) with the channels and type of the first."""
+        if (kind := _kind(volume)) != self.kind or volume.data.ndim != 4:
+            raise ValueError(
+                "volumes must all be (channel, x, y, z) with the same channels and type, got (dimensions, channels, "
+                f"type) {kind} in {volume.source} and {self.kind} in the first. Prepare them with one VolumeConfig."
+            )
 
     @staticmethod
     def collate(samples: Sequence[Sample]) -> Samples:
@@ -171,6 +186,10 @@ class VoCoDataset(Dataset[Sample]):
     def batch(self, draws: Sequence[int], device: torch.device | str = "cpu") -> VoCoBatch:
         """The batch of these draws, in this process."""
         return self.cut(self.collate([self[draw] for draw in draws]), device)
+
+
+def _kind(volume: Volume) -> tuple[int, int, torch.dtype]:
+    return volume.data.ndim, volume.data.shape[0], volume.data.dtype
 
 
 def random_block(

@@ -76,7 +76,7 @@ class Run:
         self.generator = torch.Generator(self.device)
         self.log: RunLog | None = None
         self.provenance = {
-            "data": describe_data([volume.source for volume in dataset.volumes], dataset.seed),
+            "data": describe_data(dataset.sources, dataset.seed),
             "precision": accelerator.mixed_precision,
             "processes": accelerator.num_processes,
             "device": str(self.device),
