@@ -5,7 +5,7 @@ Every picture is drawn by the kernel, needs no WebGL, and stays in a saved noteb
 
 from __future__ import annotations
 
-from voco_lite.viewers.curves import plot_history, plot_similarity, plot_spectrum
+from voco_lite.viewers.curves import plot_curves, plot_history, plot_similarity, plot_spectrum
 from voco_lite.viewers.explorer import PositionExplorer, explore_positions, predict_overlaps
 from voco_lite.viewers.pictures import Picture, PictureBox
 from voco_lite.viewers.positions import show_position_labels
@@ -18,6 +18,7 @@ __all__ = [
     "SliceBrowser",
     "describe_voxel",
     "explore_positions",
+    "plot_curves",
     "plot_history",
     "plot_similarity",
     "plot_spectrum",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -77,7 +77,7 @@ def _draw_terms(axes: Any, history: History, shown: list[tuple[str, str, str, st
         axes.plot(steps, values, style, color=colour, label=label, markersize=4)
         highest = max(highest, max(values))
     for name, label in _LEVELS:
-        value = getattr(lines, name)
+        value = max(getattr(lines, name), 0.0)  # the 1e-6 in the logarithm makes perfect slightly negative
         axes.axhline(value, color=BLACK, linewidth=0.8, alpha=0.6)
         axes.text(0.99, value, f"{label} {value:.2f}", transform=axes.get_yaxis_transform(), fontsize=7, ha="right",
                   va="bottom")  # fmt: skip
@@ -167,6 +167,7 @@ def plot_spectrum(embeddings: Mapping[str, Float[Tensor, "crops dim"]] | Float[T
     axes = figure.subplots()
     for i, (name, vectors) in enumerate(sets.items()):
         values = torch.linalg.svdvals((vectors - vectors.mean(0)).double().cpu())
+        values = values[: len(vectors) - 1]  # centring takes one direction away
         rank = effective_rank(vectors)
         share = values / values.sum().clamp(min=1e-12)
         axes.semilogy(range(1, len(share) + 1), share.clamp(min=1e-6).tolist(), "os^vDP*"[i % 7] + "-", markersize=3,
@@ -174,3 +175,36 @@ def plot_spectrum(embeddings: Mapping[str, Float[Tensor, "crops dim"]] | Float[T
         words.append(f"{name}: effective rank {rank:.1f}")
     _finish(axes, "share of all singular values", "direction, strongest first")
     return figure_picture(figure, f"Singular values of embeddings. {'; '.join(words)}.")
+
+
+def plot_curves(
+    curves: Mapping[str, tuple[Sequence[float] | Tensor, Sequence[float] | Tensor]],
+    xlabel: str,
+    ylabel: str,
+    marks: Mapping[str, float] | None = None,
+) -> Picture:
+    """Named curves in one plot.
+
+    Args:
+        curves: Places along x and values, by name.
+        xlabel: What runs along x.
+        ylabel: What the values are.
+        marks: Levels to draw across, by name.
+
+    Raises:
+        ValueError: No curve.
+    """
+    if not curves:
+        raise ValueError("curves must hold at least one, got none. Give {name: (x, y)}.")
+    figure, words = new_figure(6, 3.6), []
+    axes, styles = figure.subplots(), ("-", "--", ":", "-.")
+    for i, (name, (x, y)) in enumerate(curves.items()):
+        places, values = torch.as_tensor(x).tolist(), torch.as_tensor(y).tolist()
+        axes.plot(places, values, styles[i % 4], color=_COLOURS[i % len(_COLOURS)], label=name)
+        words.append(f"{name} from {values[0]:.2f} at {places[0]:.4g} to {values[-1]:.2f} at {places[-1]:.4g}")
+    for name, value in (marks or {}).items():
+        axes.axhline(value, color=BLACK, linewidth=0.8, alpha=0.6)
+        axes.text(0.99, value, f"{name} {value:.2f}", transform=axes.get_yaxis_transform(), fontsize=7, ha="right",
+                  va="bottom")  # fmt: skip
+    _finish(axes, ylabel, xlabel)
+    return figure_picture(figure, f"{ylabel} over {xlabel}: {'; '.join(words)}.")

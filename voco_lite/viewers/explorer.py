@@ -67,7 +67,8 @@ class PositionExplorer(PictureBox):
         self.labels = position_labels(self.start[None], self.grid)[0]
         if self.model is not None:
             self.predicted = predict_overlaps(self.model, self.block, self.start, self.grid)
-        figure = new_figure(8, 3.4)
+        figure = new_figure(8, 3.4, quick=True)  # a computed layout would double the time of every move
+        figure.subplots_adjust(left=0.07, right=0.99, bottom=0.14, top=0.91, wspace=0.15)
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
         draw_grid(left, self.volume, self.start, self.grid, self.window)
         draw_bars(right, self.labels, self.grid, self.predicted)

@@ -82,12 +82,12 @@ def mimebundle(png: bytes, alt: str) -> tuple[dict[str, str], dict[str, Any]]:
     return {"image/png": base64.b64encode(png).decode(), "text/plain": alt}, {"image/png": {"alt": alt}}
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """A figure of this many inches that no global state knows."""
+def new_figure(width: float, height: float, quick: bool = False) -> Figure:
+    """A figure of this many inches that no global state knows; a quick one leaves its layout to the caller."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="none" if quick else "constrained")
     FigureCanvasAgg(figure)
     return figure
 

@@ -125,9 +125,10 @@ def draw_bars(
     if predicted is not None:
         axes.bar([n + 0.2 for n in numbers], predicted.tolist(), width, color=ORANGE, hatch="//", edgecolor=BLACK,
                  linewidth=0.5, label="predicted")  # fmt: skip
-        axes.legend(fontsize=8, loc="upper right")
+        axes.legend(fontsize=8, loc="upper right", ncols=2)
     axes.bar_label(bars, labels=[f"{share:.2f}" if share > 0 else "" for share in label.tolist()], fontsize=8)
-    axes.set_ylim(0, 1.12)
+    axes.set_ylim(0, 1.12 if predicted is None else 1.25)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     axes.set_xticks(numbers if len(numbers) <= 16 else numbers[:: -(-len(numbers) // 14)])
     axes.set_xlabel(f"base crop (grid {' x '.join(str(n) for n in grid.cells)})", fontsize=8)
     axes.set_title(f"position label, sum {float(label.sum()):.2f}", fontsize=10)
