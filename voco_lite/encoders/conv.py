@@ -7,6 +7,7 @@ of every feature, which is most of what tells one place from another; batch and 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from voco_lite.config import EncoderConfig
 from voco_lite.encoders.registry import Encoder, EncoderOutput, register
 
 _GROUP_CHANNELS = 8
+_SMALL_MAP = 2  # voxels along the shortest axis
 
 
 class ConvEncoder(Encoder):
@@ -50,12 +52,29 @@ class ConvEncoder(Encoder):
         return EncoderOutput(maps, torch.cat([x.mean((2, 3, 4)) for x in maps], dim=1))
 
 
+class Convolution(nn.Conv3d):
+    """A 3x3x3 convolution with zero padding and without bias, whose gradient is right for small maps too.
+
+    In bfloat16 on a CPU, the weight gradient of a padded convolution over one or two voxels holds uninitialised memory
+    (torch 2.13 with oneDNN, AVX512-BF16): noise in some runs, NaN in others. Padding beforehand avoids that kernel.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+
+    def forward(self, x: Float[Tensor, "crops channels x y z"]) -> Float[Tensor, "crops channels new_x new_y new_z"]:
+        """The convolved maps."""
+        if min(x.shape[2:]) > _SMALL_MAP:
+            return super().forward(x)
+        return F.conv3d(F.pad(x, (1,) * 6), self.weight, stride=self.stride)
+
+
 def _stage(inputs: int, outputs: int, norm: str) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv3d(inputs, outputs, 3, stride=2, padding=1, bias=False),
+        Convolution(inputs, outputs, stride=2),
         build_norm(norm, outputs),
         nn.ReLU(inplace=True),
-        nn.Conv3d(outputs, outputs, 3, padding=1, bias=False),
+        Convolution(outputs, outputs),
         build_norm(norm, outputs),
         nn.ReLU(inplace=True),
     )
