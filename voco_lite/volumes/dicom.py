@@ -20,9 +20,11 @@ _UNEVEN = 0.05  # largest deviation of a slice's place, as a share of the distan
 
 def is_dicom(path: Path) -> bool:
     """Whether a file says that it is DICOM, by its name or its first bytes."""
-    if path.suffix.lower() == ".dcm":
+    ending = path.suffix.lower()
+    if ending == ".dcm":
         return True
-    if path.suffix or not path.is_file():
+    # Scanners name slices without an ending, .IMA, or by a UID, whose last number looks like an ending.
+    if not (ending in ("", ".ima") or ending[1:].isdecimal()) or not path.is_file():
         return False
     with path.open("rb") as stream:
         return stream.read(132)[128:] == b"DICM"

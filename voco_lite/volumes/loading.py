@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 from torch import Tensor
 
@@ -16,6 +17,9 @@ from voco_lite.volumes.nifti import read_nifti
 from voco_lite.volumes.preparing import prepare, to_ras
 from voco_lite.volumes.scan import ADVICE, NIFTI_ENDINGS, Scan, require_finite
 from voco_lite.volumes.volume import Space, Volume, require_affine
+
+LARGEST_LABEL = 2**15 - 1
+_SAME_MM = 0.01
 
 
 def load_volume(
@@ -43,19 +47,18 @@ def load_volume(
     affine, source = torch.from_numpy(scan.affine), str(path)
     require_affine(affine, source)
     data = _as_floats(scan.array, source)
-    ids = _read_labels(Path(labels).expanduser(), scan) if labels is not None else None
-    original = Space(affine, (data.shape[0], data.shape[1], data.shape[2]))
     turned, ras = to_ras(data[None], affine)
     volume = Volume(
         data=turned,
         affine=ras,
         source=source,
         units=scan.units,
-        labels=None if ids is None else to_ras(ids[None], affine)[0][0],
         label_names=dict(label_names or {}),
         attributes=scan.attributes,
-        original=original,
+        original=Space(affine, (data.shape[0], data.shape[1], data.shape[2])),
     )
+    if labels is not None:
+        volume = replace(volume, labels=_read_labels(Path(labels).expanduser(), volume))
     return volume if config is None else prepare(volume, config)
 
 
@@ -84,20 +87,24 @@ def _as_floats(array: Shaped[ndarray, "x y z"], source: str) -> Float[Tensor, "x
     return data
 
 
-def _read_labels(path: Path, scan: Scan) -> Tensor:
-    """Organ ids on the grid of the scan."""
+def _read_labels(path: Path, volume: Volume) -> Int[Tensor, "x y z"]:
+    """Organ ids on the grid of the volume; the files may store it with other axes."""
     found = read_scan(path)
-    apart = np.abs(found.affine - scan.affine).max() if found.array.shape == scan.array.shape else np.inf
-    if apart > 1e-2:
-        raise ValueError(
-            f"The labels {path} must lie on the grid of the scan, shape {scan.array.shape}, got {found.array.shape}"
-            f"{'' if np.isinf(apart) else f' with an affine that differs by {apart:.3g} mm'}. "
-            "Resample them to the scan with nearest neighbours."
-        )
+    affine = torch.from_numpy(found.affine)
+    require_affine(affine, str(path))
     ids = np.asarray(found.array)
-    if not np.array_equal(ids, np.round(ids)) or ids.min() < 0 or ids.max() > 2**15 - 1:
+    if not np.array_equal(ids, np.round(ids)) or ids.min() < 0 or ids.max() > LARGEST_LABEL:
         raise ValueError(
-            f"The labels {path} must be whole numbers from 0 to {2**15 - 1}, got {ids.min()} to {ids.max()}. "
+            f"The labels {path} must be whole numbers from 0 to {LARGEST_LABEL}, got {ids.min():g} to {ids.max():g}. "
             "Give the label map, not the scan."
         )
-    return torch.from_numpy(np.ascontiguousarray(ids, dtype=np.uint8 if ids.max() < 256 else np.int16))
+    kind = np.uint8 if ids.max() < 256 else np.int16
+    turned, ras = to_ras(torch.from_numpy(np.ascontiguousarray(ids, dtype=kind))[None], affine)
+    labels = turned[0]
+    apart = float((ras - volume.affine).abs().max())
+    if tuple(labels.shape) != volume.shape or apart > _SAME_MM:
+        raise ValueError(
+            f"The labels {path} must lie on the grid of the scan, {volume.shape} voxels, got {tuple(labels.shape)} with "
+            f"an affine that differs by {apart:.3g} mm. Resample them to the scan, each voxel from its nearest."
+        )
+    return labels
