@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
@@ -59,7 +60,9 @@ class VolumeFolder(Sequence[Volume]):
     def __getitem__(self, index: int | slice) -> Volume | VolumeFolder:
         """A volume, read now; or the folder's part that a slice names, unread."""
         if isinstance(index, slice):
-            return VolumeFolder(self.paths[index], self.config, cache=self.cache)
+            part = copy.copy(self)
+            part.paths, part.sources = self.paths[index], self.sources[index]
+            return part
         path = self.paths[index]
         if self.cache is None or self.config is None:
             return load_volume(path, self.config)
@@ -70,7 +73,7 @@ class VolumeFolder(Sequence[Volume]):
         return volume
 
     def __repr__(self) -> str:
-        return f"VolumeFolder({len(self)} scans, {self.sources[0]} … {self.sources[-1]})"
+        return f"VolumeFolder({len(self)} scans: {', '.join(self.sources[:3])}{' …' if len(self) > 3 else ''})"
 
 
 def load_volumes(
@@ -104,14 +107,13 @@ def find_scans(scans: Scans, pattern: str | None = None) -> list[Path]:
         FileNotFoundError: There is no such folder or path.
         ValueError: No scan is found, or a link leads back into a folder that holds it.
     """
-    if isinstance(scans, str | Path):
-        root = Path(scans).expanduser()
-        found = sorted(_walk(root)) if root.is_dir() else [root]
-    else:
-        found = [Path(path).expanduser() for path in scans]
-    for path in found if not isinstance(scans, str | Path) or found == [Path(scans).expanduser()] else []:
+    paths = [Path(scans)] if isinstance(scans, str | Path) else [Path(path) for path in scans]
+    paths = [path.expanduser() for path in paths]
+    for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"There is no scan {path}. {ADVICE}")
+    search = isinstance(scans, str | Path) and paths[0].is_dir()
+    found = sorted(_walk(paths[0])) if search else paths
     if pattern is not None:
         found = [path for path in found if fnmatch(path.name, pattern)]
     if not found:

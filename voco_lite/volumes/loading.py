@@ -104,7 +104,7 @@ def _read_labels(path: Path, volume: Volume) -> Int[Tensor, "x y z"]:
     apart = float((ras - volume.affine).abs().max())
     if tuple(labels.shape) != volume.shape or apart > _SAME_MM:
         raise ValueError(
-            f"The labels {path} must lie on the grid of the scan, {volume.shape} voxels, got {tuple(labels.shape)} with "
-            f"an affine that differs by {apart:.3g} mm. Resample them to the scan, each voxel from its nearest."
+            f"The labels {path} must lie on the grid of the scan, {volume.shape} voxels, got {tuple(labels.shape)} and "
+            f"an affine that differs by {apart:.3g}. Resample them to the scan, each voxel from its nearest."
         )
     return labels

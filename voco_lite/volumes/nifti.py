@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
 
 from voco_lite.volumes.scan import Scan, require_shape
+from voco_lite.volumes.volume import require_affine
 
 _HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 needs 348
 _OFFSET_LIMIT = 64 * 2**20  # bytes before the voxels; beyond it lies nothing that a scan needs
@@ -32,10 +36,10 @@ def read_nifti(path: Path) -> Scan:
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     require_shape(shape, path)
+    affine = _affine(header, path)
     try:
         image: Any = nibabel.load(path)
-        affine = np.asarray(image.affine, dtype=np.float64)
-        array = np.asanyarray(image.dataobj).reshape(shape)
+        array = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(shape)
     except (*_BROKEN, nibabel.spatialimages.HeaderDataError, nibabel.filebasedimages.ImageFileError) as error:
         raise ValueError(
             f"{path} must hold all {np.prod(shape):,} voxels that its header promises, got: "
@@ -78,6 +82,20 @@ def _header(path: Path) -> Any:
         f"{path} must be a NIfTI file, got {got}. "
         + ("Rename it to .nii.gz." if "gzipped" in got else "Convert the scan to NIfTI, such as with dcm2niix.")
     )
+
+
+def _affine(header: Any, path: Path) -> Float[ndarray, "4 4"]:
+    """Voxel index to RAS mm."""
+    import nibabel
+
+    try:
+        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    except (ValueError, nibabel.spatialimages.HeaderDataError) as error:
+        raise ValueError(
+            f"{path} must say how it lies in the patient, got: {error}. Convert the scan again from its DICOM files."
+        ) from error
+    require_affine(torch.from_numpy(affine), str(path))
+    return affine
 
 
 def _require_small_offset(header: Any, path: Path) -> None:

@@ -148,9 +148,9 @@ def _sampled(values: Shaped[Tensor, "n x y z"], points: Float[Tensor, "i j k 3"]
     last = torch.tensor(values.shape[1:], dtype=points.dtype, device=points.device) - 1
     inside = ((points > -0.5 - 1e-6) & (points < last + 0.5 + 1e-6)).all(-1)
     if values.is_floating_point():
-        grid = (2 * points / last.clamp(min=1) - 1).flip(-1).to(values.dtype)
-        found = F.grid_sample(values[None], grid[None], mode="bilinear", padding_mode="border", align_corners=True)[0]
+        grid = (2 * points / last.clamp(min=1) - 1).flip(-1).float()[None]
+        found = F.grid_sample(values[None].float(), grid, mode="bilinear", padding_mode="border", align_corners=True)[0]
     else:
-        x, y, z = points.round().long().clamp(torch.zeros_like(last).long(), last.long()).unbind(-1)
+        x, y, z = points.round().clamp(torch.zeros_like(last), last).long().unbind(-1)
         found = values[:, x, y, z]
-    return found * inside
+    return torch.where(inside, found.to(values.dtype), torch.zeros((), dtype=values.dtype, device=values.device))
