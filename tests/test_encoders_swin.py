@@ -1,0 +1,283 @@
+"""The Swin encoder: equal to MONAI's and to the released one, whatever its own shortcuts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from voco_lite.config import EncoderConfig
+from voco_lite.encoders import build_encoder
+from voco_lite.encoders.attention import window_attention
+from voco_lite.encoders.swin import FEATURE_SIZES, SwinEncoder
+from voco_lite.encoders.swin_transformer import PatchMerging
+from voco_lite.encoders.windows import fit_window, relative_position_index, stage_moves, window_plan
+
+GOLDEN = Path(__file__).parent / "golden"
+CPU = torch.device("cpu")
+GRIDS = [(8, 8, 8), (16, 4, 8), (2, 10, 7), (14, 6, 3)]
+
+
+def monai_encoder(feature_size: int = 12, in_channels: int = 1, **options: Any) -> nn.Module:
+    nets = pytest.importorskip("monai.networks.nets")
+    return nets.SwinUNETR(in_channels, 2, feature_size=feature_size, use_v2=True, **options)  # type: ignore[no-any-return]
+
+
+def encoder_part(network: nn.Module) -> dict[str, Tensor]:
+    return {k: v for k, v in network.state_dict().items() if not k.startswith(("decoder", "out"))}
+
+
+def monai_maps(network: nn.Module, crops: Tensor) -> list[Tensor]:
+    """The five maps as the released `Swin` class computes them from MONAI's modules."""
+    hidden = network.swinViT(crops, True)  # type: ignore[operator]
+    inputs = {"encoder1": crops, "encoder2": hidden[0], "encoder3": hidden[1], "encoder4": hidden[2]}
+    return [getattr(network, name)(x) for name, x in (*inputs.items(), ("encoder10", hidden[4]))]
+
+
+def fill(module: nn.Module) -> None:
+    """Deterministic weights with biases that matter, by the rule of the golden set."""
+    state = module.state_dict()
+    for index, name in enumerate(sorted(state)):
+        value = state[name]
+        if not value.is_floating_point():
+            continue
+        base = torch.sin(0.7 * (index + 1) + 0.013 * torch.arange(value.numel(), dtype=torch.float64)).view(value.shape)
+        if value.dim() == 1:
+            filled = 1 + 0.1 * base if name.endswith("weight") else 0.1 * base
+        else:
+            filled = base / np.sqrt(np.prod(value.shape[1:]))
+        value.copy_(filled)
+
+
+def small_encoder(**options: Any) -> SwinEncoder:
+    torch.manual_seed(0)
+    return SwinEncoder(12, **options)
+
+
+@pytest.fixture(scope="module")
+def pair() -> SimpleNamespace:
+    """Maps and gradients of MONAI's encoder and ours, one 64^3 crop, equal weights."""
+    torch.manual_seed(0)
+    theirs, ours = monai_encoder(), small_encoder()
+    for name, parameter in theirs.named_parameters():
+        if name.endswith(("bias", "bias_table")):
+            nn.init.normal_(parameter, std=0.5)
+    ours.load_state_dict(encoder_part(theirs))
+    crop = torch.rand(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    result = SimpleNamespace(ours=ours, theirs=theirs, crop=crop)
+    result.our_maps, result.their_maps = ours(crop).maps, monai_maps(theirs, crop)
+    weights = [torch.randn(x.shape, generator=generator) for x in result.their_maps]
+    for maps in (result.our_maps, result.their_maps):
+        sum((x * w).mean() for x, w in zip(maps, weights, strict=True)).backward()  # type: ignore[union-attr]
+    return result
+
+
+def test_maps_equal_those_of_monai(pair):
+    for ours, theirs in zip(pair.our_maps, pair.their_maps, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
+def test_gradients_equal_those_of_monai(pair):
+    expected = dict(pair.theirs.named_parameters())
+    for name, parameter in pair.ours.named_parameters():
+        assert parameter.grad is not None, name
+        scale = expected[name].grad.abs().max()
+        error = (parameter.grad - expected[name].grad).abs().max()
+        assert error <= 1e-3 * scale + 1e-7, f"{name}: {error:.2e} of {scale:.2e}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(64, 64, 64), (64, 96, 64)])
+def test_maps_and_gradients_equal_those_of_monai_in_float64(size):
+    theirs, ours = monai_encoder().double(), small_encoder().double()
+    fill(theirs)
+    ours.load_state_dict(encoder_part(theirs))
+    crop = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(0)).double()
+    maps, expected = ours(crop).maps, monai_maps(theirs, crop)
+    for a, b in zip(maps, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+        weight = torch.randn(a.shape, generator=torch.Generator().manual_seed(2)).double()
+        (a * weight).mean().backward(retain_graph=True)
+        (b * weight).mean().backward(retain_graph=True)
+    gradients = {name: parameter.grad for name, parameter in theirs.named_parameters()}
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-6, rtol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("case", ["backbone_00", "backbone_02"])
+def test_embedding_equals_the_released_one(case):
+    golden = np.load(GOLDEN / "backbone.npz", allow_pickle=False)
+    merging = {"monai15": "current", "monai13": "legacy"}[str(golden[f"{case}/in/mode"])]
+    encoder = small_encoder(merging=merging).eval()
+    fill(encoder)
+    crop = np.random.RandomState(int(golden[f"{case}/in/seed"])).uniform(size=(1, 1, 64, 64, 64)).astype(np.float32)
+    with torch.no_grad():
+        pooled = encoder(torch.from_numpy(crop)).pooled
+        hidden = encoder.swinViT(torch.from_numpy(crop))
+    np.testing.assert_allclose(pooled.numpy(), golden[f"{case}/out/embedding"], atol=1e-4)
+    levels = np.array([x.abs().mean().item() for x in hidden])
+    np.testing.assert_allclose(levels, golden[f"{case}/out/hidden_absmean"], atol=1e-4)
+
+
+def test_state_dict_has_exactly_the_names_and_shapes_of_the_released_file():
+    expected = json.loads((GOLDEN / "ckpt_keys_B.json").read_text())["backbone_keys"]
+    with torch.device("meta"):
+        own = SwinEncoder(48).state_dict()
+    assert {k: list(v.shape) for k, v in own.items()} == {k: list(shape) for k, shape in dict(expected).items()}
+
+
+def test_state_dict_loads_into_monai_and_back():
+    ours, theirs = small_encoder(), monai_encoder()
+    report = theirs.load_state_dict(ours.state_dict(), strict=False)
+    assert report.unexpected_keys == [] and all(k.startswith(("decoder", "out")) for k in report.missing_keys)
+    returned = small_encoder()
+    returned.load_state_dict(encoder_part(theirs))
+    assert all(torch.equal(value, ours.state_dict()[name]) for name, value in returned.state_dict().items())
+
+
+def test_bias_table_index_equals_that_of_monai():
+    swin = pytest.importorskip("monai.networks.nets.swin_unetr")
+    expected = swin.WindowAttention(3, 3, (7, 5, 3)).relative_position_index
+    assert torch.equal(relative_position_index((7, 5, 3)), expected)
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("grid", [(32, 32, 32), *GRIDS])
+def test_windows_hold_every_voxel_once(grid, shifted):
+    order = window_plan(grid, (7, 7, 7), shifted, CPU).order
+    assert torch.equal(order.sort().values, torch.arange(grid[0] * grid[1] * grid[2]))
+
+
+def test_windows_of_a_32_grid_hold_fewer_pairs_than_masked_ones():
+    plan = window_plan((32, 32, 32), (7, 7, 7), True, CPU)
+    pairs = sum(group.windows * group.pairs.numel() for group in plan.groups)
+    assert pairs == (4 * 7**2 + 1 + 3**2) ** 3 < 125 * 343**2
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_moves_of_a_stage_undo_each_other(grid):
+    rows = torch.arange(2 * grid[0] * grid[1] * grid[2])
+    for move in stage_moves(tuple(2 * (n // 2) or 2 for n in grid), (7, 7, 7), 2, CPU):
+        count = move.source.numel()
+        assert torch.equal(rows[:count][move.source][move.target], rows[:count])
+
+
+def monai_attention(attention: nn.Module, volume: Tensor, shifted: bool) -> Tensor:
+    """MONAI's padding, rolling, masking and attention around given parameters."""
+    swin = pytest.importorskip("monai.networks.nets.swin_unetr")
+    grid = tuple(volume.shape[1:4])
+    window, shift = fit_window(grid, (7, 7, 7), shifted)
+    block = swin.SwinTransformerBlock(volume.shape[-1], 3, (7, 7, 7), (3, 3, 3) if shifted else (0, 0, 0))
+    block.norm1, block.attn = nn.Identity(), attention
+    padded = [-(-size // w) * w for size, w in zip(grid, window, strict=True)]
+    mask = swin.compute_mask(padded, window, shift, CPU)
+    return block.forward_part1(volume, mask)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("written_out", [True, False])
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_attention_equals_padding_rolling_and_masking(grid, shifted, written_out):
+    swin = pytest.importorskip("monai.networks.nets.swin_unetr")
+    torch.manual_seed(0)
+    attention = swin.WindowAttention(12, 3, (7, 7, 7), qkv_bias=True).double()
+    nn.init.normal_(attention.qkv.bias)
+    nn.init.normal_(attention.relative_position_bias_table)
+    volume = torch.randn(2, *grid, 12, dtype=torch.float64)
+    expected = monai_attention(attention, volume, shifted)
+
+    plan = window_plan(grid, (7, 7, 7), shifted, CPU)
+    sizes = [group.windows * group.voxels for group in plan.groups]
+    first = torch.arange(2)[:, None] * plan.order.numel()
+    order = torch.cat([(first + part).flatten() for part in plan.order.split(sizes)])
+    qkv = attention.qkv(volume.reshape(-1, 12)[order])
+    mixed = window_attention(qkv, attention.relative_position_bias_table, attention.qkv.bias, plan, written_out)
+    result = attention.proj(mixed)[order.argsort()].view(volume.shape)
+    torch.testing.assert_close(result, expected, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("grid", [(8, 2, 2), (9, 3, 2)])
+def test_written_out_gradients_equal_those_of_fused_attention(grid):
+    torch.manual_seed(0)
+    plan = window_plan(grid, (7, 7, 7), True, CPU)
+    inputs = [
+        torch.randn(plan.order.numel(), 18, dtype=torch.float64, requires_grad=True),
+        torch.randn(13**3, 3, dtype=torch.float64, requires_grad=True),
+        torch.randn(18, dtype=torch.float64, requires_grad=True),
+    ]
+    weight = torch.randn(plan.order.numel(), 6, dtype=torch.float64)
+    written, fused = (
+        torch.autograd.grad((window_attention(*inputs, plan, way) * weight).sum(), inputs) for way in (True, False)
+    )
+    for a, b in zip(written, fused, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=0)
+
+
+def test_patch_merging_orders_are_those_of_monai_1_5_and_1_3():
+    volume = torch.randn(1, 2, 2, 2, 4)
+    corners = {(i, j, k): volume[0, i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)}
+    today = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)]
+    before = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0), (0, 0, 1), (1, 1, 1)]
+    given = torch.stack([corners[c] for c in today])[None]
+    for merging, order in (("current", today), ("legacy", before)):
+        module = PatchMerging(4, merging)
+        expected = module.reduction(module.norm(torch.cat([corners[c] for c in order])))
+        torch.testing.assert_close(module(given)[0], expected)
+
+
+def test_activation_checkpointing_changes_neither_pooled_features_nor_gradients():
+    plain, saving = small_encoder(), small_encoder(activation_checkpointing=True)
+    crop = torch.rand(1, 1, 64, 64, 64)
+    results = [encoder(crop).pooled for encoder in (plain, saving)]
+    for pooled in results:
+        pooled.square().sum().backward()
+    torch.testing.assert_close(*results)
+    torch.testing.assert_close(
+        saving.swinViT.layers2[0].blocks[1].attn.qkv.weight.grad,
+        plain.swinViT.layers2[0].blocks[1].attn.qkv.weight.grad,
+        atol=1e-4, rtol=1e-3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "width"), [("swin-tiny", 288), ("swin-b", 1152), ("swin-l", 2304), ("swin-h", 4608)])
+def test_every_size_computes_shapes_on_the_meta_device(name, width):
+    with torch.device("meta"):
+        encoder = build_encoder(EncoderConfig(name))
+        result = encoder(torch.empty(2, 1, 64, 64, 64))
+    assert result.pooled.shape == (2, width) and encoder.feature_dim == width
+    for scale, channels, stride in zip(result.maps, encoder.channels, encoder.strides, strict=True):
+        assert scale.shape == (2, channels, 64 // stride, 64 // stride, 64 // stride)
+
+
+def test_parameter_counts_are_the_published_ones():
+    with torch.device("meta"):
+        counts = {
+            name: sum(p.numel() for p in SwinEncoder(size).parameters()) / 1e6 for name, size in FEATURE_SIZES.items()
+        }
+    assert counts["swin-b"] == pytest.approx(53.16, abs=0.01)
+    assert counts["swin-l"] == pytest.approx(212.00, abs=0.01)
+    assert counts["swin-h"] == pytest.approx(847.28, abs=0.01)
+
+
+@pytest.mark.parametrize("size", [(32, 64, 64), (64, 64, 80)])
+def test_a_size_that_cannot_be_halved_five_times_is_refused(size):
+    with pytest.raises(ValueError, match="multiples of 32 and at least 64"):
+        small_encoder()(torch.zeros(1, 1, *size))
+
+
+def test_a_feature_size_that_the_heads_do_not_divide_is_refused():
+    with pytest.raises(ValueError, match="multiple of 12, got 20"):
+        SwinEncoder(20)
+
+
+def test_setting_the_merging_changes_every_stage():
+    encoder = small_encoder()
+    encoder.merging = "legacy"
+    assert [stage.downsample.merging for stage in encoder.swinViT.stages()] == ["legacy"] * 4

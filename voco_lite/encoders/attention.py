@@ -1,0 +1,174 @@
+"""Attention inside the windows of a plan, with a bias per pair and one virtual key for padded voxels.
+
+Two ways to the same numbers. `fused_attention` hands each group of windows to PyTorch's
+`scaled_dot_product_attention`, whose CPU form falls back to whole score matrices as soon as the bias needs a
+gradient. `WrittenOut` keeps only queries, keys and values, walks over a few windows at a time so that their scores
+stay in the cache, and computes the scores again on the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from voco_lite.encoders.windows import WindowPlan
+
+SCORES_IN_CACHE = 1 << 20  # score matrix entries computed at once on a CPU
+
+
+def window_attention(
+    qkv: Float[Tensor, "voxels three_channels"],
+    table: Float[Tensor, "offsets heads"],
+    padding: Float[Tensor, " three_channels"],
+    plan: WindowPlan,
+    written_out: bool | None = None,
+) -> Float[Tensor, "voxels channels"]:
+    """Multi-head attention in the windows of `plan`.
+
+    MONAI: `WindowAttention` and the padding, rolling and masking around it in `SwinTransformerBlock`.
+
+    Args:
+        qkv: Queries, keys, values of all crops' voxels in window order (`batch_order`), heads slower than their depth.
+        table: Bias of every relative position.
+        padding: Query, key and value of a padded voxel; the query is not used.
+        plan: The windows of one crop.
+        written_out: Which of the two ways; None: written out on a CPU, fused elsewhere.
+    """
+    heads = table.shape[1]
+    biases = group_biases(table, plan)
+    extra = padding.to(qkv.dtype).unflatten(0, (3, heads, -1))[1:]
+    crops = qkv.shape[0] // plan.order.numel()
+    shapes = tuple((crops * group.windows, group.voxels) for group in plan.groups)
+    if qkv.device.type == "cpu" if written_out is None else written_out:
+        return WrittenOut.apply(qkv, extra, shapes, *biases)
+    return fused_attention(qkv, extra, shapes, biases)
+
+
+def group_biases(table: Float[Tensor, "offsets heads"], plan: WindowPlan) -> list[Float[Tensor, "heads queries keys"]]:
+    """Bias of every (query, key) of each group; a last key for the padded voxels where there are any.
+
+    Padded voxels share one key, so their shares of the softmax add up to that of one key whose bias is the
+    logarithm of the summed exponentials of theirs.
+    """
+    flat = F.embedding(plan.pairs, table).t().contiguous()
+    biases = []
+    for group, part in zip(plan.groups, flat.split([group.pairs.numel() for group in plan.groups], 1), strict=True):
+        bias = part.unflatten(1, (group.voxels, group.voxels))
+        if group.padded is not None:
+            virtual = F.embedding(group.padded, table).logsumexp(1)  # (queries, heads)
+            bias = torch.cat([bias, virtual.t().unsqueeze(-1)], -1)
+        biases.append(bias)
+    return biases
+
+
+def fused_attention(
+    qkv: Float[Tensor, "voxels three_channels"],
+    extra: Float[Tensor, "two heads depth"],
+    shapes: Sequence[tuple[int, int]],
+    biases: Sequence[Float[Tensor, "heads queries keys"]],
+) -> Float[Tensor, "voxels channels"]:
+    """Each group by `scaled_dot_product_attention`."""
+    _, heads, depth = extra.shape
+    results = []
+    for part, shape, bias in zip(qkv.split([w * n for w, n in shapes]), shapes, biases, strict=True):
+        q, k, v = part.view(*shape, 3, heads, depth).permute(2, 0, 3, 1, 4)
+        if bias.shape[2] > bias.shape[1]:
+            virtual = extra[:, None, :, None].expand(2, shape[0], heads, 1, depth)
+            k, v = torch.cat([k, virtual[0]], 2), torch.cat([v, virtual[1]], 2)
+        result = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype)[None])
+        results.append(result.transpose(1, 2).reshape(-1, heads * depth))
+    return torch.cat(results)
+
+
+class WrittenOut(torch.autograd.Function):
+    """Attention of all groups, a few windows at a time; scores are not kept for the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        qkv: Float[Tensor, "voxels three_channels"],
+        extra: Float[Tensor, "two heads depth"],
+        shapes: tuple[tuple[int, int], ...],
+        *biases: Float[Tensor, "heads queries keys"],
+    ) -> Float[Tensor, "voxels channels"]:
+        _, heads, depth = extra.shape
+        result = qkv.new_empty(qkv.shape[0], heads * depth)
+        for rows, windows, bias, _ in _chunks(shapes, biases):
+            q, k, v = _heads_first(qkv[rows], extra, windows, bias)
+            share = _shares(q, k, bias)
+            result[rows].view(windows, -1, heads, depth).copy_((share.to(v.dtype) @ v).transpose(1, 2))
+        ctx.save_for_backward(qkv, extra, *biases)
+        ctx.shapes = shapes
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Float[Tensor, "voxels channels"]) -> tuple[Tensor | None, ...]:
+        qkv, extra, *biases = ctx.saved_tensors
+        _, heads, depth = extra.shape
+        to_qkv, to_extra = torch.empty_like(qkv), torch.zeros_like(extra)
+        to_biases = [torch.zeros_like(bias) for bias in biases]
+        for rows, windows, bias, group in _chunks(ctx.shapes, biases):
+            q, k, v = _heads_first(qkv[rows], extra, windows, bias)
+            share = _shares(q, k, bias)
+            to_result = gradient[rows].view(windows, -1, heads, depth).transpose(1, 2).contiguous()
+            to_v = share.to(v.dtype).mT @ to_result
+            to_score = torch._softmax_backward_data((to_result @ v.mT).to(share.dtype), share, -1, share.dtype)
+            to_biases[group] += to_score.sum(0)
+            scaled = to_score.to(q.dtype).mul_(depth**-0.5)
+            to_k = scaled.mT @ q
+            queries = q.shape[2]
+            target = to_qkv[rows].view(windows, queries, 3, heads, depth).permute(2, 0, 3, 1, 4)
+            target[0].copy_(scaled @ k)
+            target[1].copy_(to_k[:, :, :queries])
+            target[2].copy_(to_v[:, :, :queries])
+            if k.shape[2] > queries:
+                to_extra[0] += to_k[:, :, -1].sum(0)
+                to_extra[1] += to_v[:, :, -1].sum(0)
+        return to_qkv, to_extra, None, *to_biases
+
+
+def _chunks(shapes: Sequence[tuple[int, int]], biases: Sequence[Tensor]) -> Iterator[tuple[slice, int, Tensor, int]]:
+    """Rows of a few windows of one group, their number, their bias and the group's index."""
+    start = 0
+    for group, ((windows, voxels), bias) in enumerate(zip(shapes, biases, strict=True)):
+        most = max(1, SCORES_IN_CACHE // bias.numel())
+        for first in range(0, windows, most):
+            count = min(most, windows - first)
+            begin = start + first * voxels
+            yield slice(begin, begin + count * voxels), count, bias, group
+        start += windows * voxels
+
+
+def _heads_first(
+    rows: Float[Tensor, "voxels three_channels"],
+    extra: Float[Tensor, "two heads depth"],
+    windows: int,
+    bias: Float[Tensor, "heads queries keys"],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values as (windows, heads, voxels, depth), the virtual key last."""
+    heads, queries, keys = bias.shape
+    parts = rows.view(windows, queries, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    if keys == queries:
+        q, k, v = parts.contiguous()
+        return q, k, v
+    wide = rows.new_empty(2, windows, heads, keys, parts.shape[-1])
+    wide[:, :, :, :queries] = parts[1:]
+    wide[:, :, :, queries] = extra[:, None]
+    return parts[0].contiguous(), wide[0], wide[1]
+
+
+def _shares(
+    q: Float[Tensor, "windows heads queries depth"],
+    k: Float[Tensor, "windows heads keys depth"],
+    bias: Float[Tensor, "heads queries keys"],
+) -> Float[Tensor, "windows heads queries keys"]:
+    """Softmax of scaled products plus bias."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT
+    return (scores.add_(bias) if scores.dtype == bias.dtype else scores + bias).softmax(-1)

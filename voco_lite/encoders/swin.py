@@ -1,0 +1,113 @@
+"""The encoder of SwinUNETR-v2, which VoCo pre-trains: Swin transformer, five residual blocks, five pooled scales.
+
+Released code: class `Swin` in `models/voco_head.py` of both repositories (method page, 2.1). Module names are those of
+`monai.networks.nets.SwinUNETR(use_v2=True)`, so that state dicts can be exchanged with it.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from voco_lite.config import EncoderConfig
+from voco_lite.encoders.registry import Encoder, EncoderOutput, register
+from voco_lite.encoders.residual import ResidualBlock
+from voco_lite.encoders.swin_transformer import Merging, SwinTransformer
+
+FEATURE_SIZES = {"swin-tiny": 12, "swin-b": 48, "swin-l": 96, "swin-h": 192}
+CROPS_AT_ONCE = 4  # of a batch whose activations are computed again in the backward pass
+
+
+class SwinEncoder(Encoder):
+    """Crops to five maps of strides 1, 2, 4, 8, 32 and their averages, 24 x `feature_size` numbers per crop.
+
+    Args:
+        feature_size: Channels of the finest map, a multiple of 12; 48, 96 and 192 were released.
+        merging: Order of the patch merging: "current" (MONAI >= 1.5) or "legacy" (the released weights).
+        activation_checkpointing: Keep no activations, compute them again in the backward pass, four crops at a time.
+        in_channels: Channels of the crops.
+
+    Raises:
+        ValueError: A feature size that the heads do not divide.
+    """
+
+    strides = (1, 2, 4, 8, 32)
+    size_multiple = 32
+    # Instance normalisation of the coarsest map needs more than one voxel.
+    minimum_size = 64
+
+    def __init__(
+        self,
+        feature_size: int = 48,
+        merging: Merging = "current",
+        activation_checkpointing: bool = False,
+        in_channels: int = 1,
+    ) -> None:
+        super().__init__()
+        if feature_size < 12 or feature_size % 12:
+            raise ValueError(
+                f"feature_size must be a multiple of 12, got {feature_size}. Released: 48 (B), 96 (L), 192 (H)."
+            )
+        self.feature_size = feature_size
+        self.in_channels = in_channels
+        self.activation_checkpointing = activation_checkpointing
+        self.channels = tuple(feature_size * factor for factor in (1, 1, 2, 4, 16))
+        self.feature_dim = sum(self.channels)
+        self.swinViT = SwinTransformer(in_channels, feature_size, merging)
+        self.encoder1 = ResidualBlock(in_channels, feature_size)
+        self.encoder2 = ResidualBlock(feature_size, feature_size)
+        self.encoder3 = ResidualBlock(2 * feature_size, 2 * feature_size)
+        self.encoder4 = ResidualBlock(4 * feature_size, 4 * feature_size)
+        self.encoder10 = ResidualBlock(16 * feature_size, 16 * feature_size)
+
+    @property
+    def merging(self) -> Merging:
+        """Order of the patch merging; setting it changes every stage."""
+        return self.swinViT.stages()[0].downsample.merging
+
+    @merging.setter
+    def merging(self, merging: Merging) -> None:
+        if merging not in ("current", "legacy"):
+            raise ValueError(f'merging must be "current" or "legacy", got {merging!r}. Released weights: "legacy".')
+        for stage in self.swinViT.stages():
+            stage.downsample.merging = merging
+
+    def forward(self, crops: Float[Tensor, "crops channel x y z"]) -> EncoderOutput:
+        """Feature maps and the averages of all of them.
+
+        Raises:
+            ValueError: A crop size that is no multiple of 32 or smaller than 64.
+        """
+        self.require_size(tuple(crops.shape[2:]))
+        if not (self.activation_checkpointing and torch.is_grad_enabled()):
+            return _with_averages(self.maps(crops))
+        parts = [checkpoint(self.maps, part, use_reentrant=False) for part in crops.split(CROPS_AT_ONCE)]
+        return _with_averages([torch.cat(scale) for scale in zip(*parts, strict=True)])
+
+    def maps(self, crops: Float[Tensor, "crops channel x y z"]) -> list[Float[Tensor, "crops channels x y z"]]:
+        """The five maps, fine to coarse; the map of stride 16 takes no part, as in the released code."""
+        hidden = self.swinViT(crops)
+        return [
+            self.encoder1(crops),
+            self.encoder2(hidden[0]),
+            self.encoder3(hidden[1]),
+            self.encoder4(hidden[2]),
+            self.encoder10(hidden[4]),
+        ]
+
+
+def _with_averages(maps: list[Float[Tensor, "crops channels x y z"]]) -> EncoderOutput:
+    return EncoderOutput(maps, torch.cat([scale.mean((2, 3, 4)) for scale in maps], dim=1))
+
+
+def _register(name: str, feature_size: int) -> None:
+    def build(config: EncoderConfig, in_channels: int) -> Encoder:
+        return SwinEncoder(feature_size, config.merging, config.activation_checkpointing, in_channels)
+
+    register(name)(build)
+
+
+for _name, _feature_size in FEATURE_SIZES.items():
+    _register(_name, _feature_size)
