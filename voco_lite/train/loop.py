@@ -78,11 +78,12 @@ class _Gauge:
     """The held-out gauges of a run."""
 
     def __init__(self, run: Run, held_out: Sequence[Volume] | None) -> None:
-        self.run, self.held_out, self.config = run, held_out, run.config
+        self.run, self.config = run, run.config
+        self.held_out: Sequence[Volume] = () if held_out is None else held_out
 
     @property
     def wanted(self) -> bool:
-        return bool(self.held_out)
+        return len(self.held_out) > 0
 
     def due(self, step: int) -> bool:
         every = self.config.gauge_every

@@ -23,39 +23,36 @@ class Meter:
     """Means of scalars since the last record; summed on the device and read in one transfer."""
 
     def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(_MOST_NAMES, dtype=torch.float64, device=device)
+        # Counts lie beside their sums, so that what puts back the sums of an earlier step puts back both.
+        self.sums = torch.zeros(2, _MOST_NAMES, dtype=torch.float64, device=device)
         self.names: list[str] = []
-        self.counts: dict[str, int] = {}
 
     def add(self, scalars: Mapping[str, Tensor]) -> None:
         """Add one value of each name, without waiting for the device."""
-        fresh = [name for name in scalars if name not in self.counts]
-        self.names += fresh
-        self.counts |= dict.fromkeys(fresh, 0)
-        for name in scalars:
-            self.counts[name] += 1
+        self.names += [name for name in scalars if name not in self.names]
         values = torch.stack([value.detach().to(self.sums.dtype).reshape(()) for value in scalars.values()])
         slots = [self.names.index(name) for name in scalars]
         contiguous = slots == list(range(slots[0], slots[0] + len(slots)))
-        self.sums[slice(slots[0], slots[-1] + 1) if contiguous else slots] += values
+        self.sums[:, slice(slots[0], slots[-1] + 1) if contiguous else slots] += torch.stack(
+            [values, torch.ones_like(values)]
+        )
 
     def read(self, accelerator: Accelerator) -> dict[str, float]:
         """The means, over all processes, and a fresh start."""
         sums = self.sums if accelerator.num_processes == 1 else accelerator.reduce(self.sums.clone(), "mean")
-        values = sums[: len(self.names)].tolist()
-        means = {n: v / self.counts[n] for n, v in zip(self.names, values, strict=True) if self.counts[n]}
+        values, counts = sums[:, : len(self.names)].tolist()
+        means = {n: v / c for n, v, c in zip(self.names, values, counts, strict=True) if c}
         self.sums.zero_()
-        self.counts = dict.fromkeys(self.names, 0)
         return means
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint stores, when it falls between two records."""
-        return {"sums": self.sums.cpu(), "names": list(self.names), "counts": dict(self.counts)}
+        return {"sums": self.sums.cpu(), "names": list(self.names)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
         self.sums.copy_(state["sums"])
-        self.names, self.counts = list(state["names"]), dict(state["counts"])
+        self.names = list(state["names"])
 
 
 class RunLog:

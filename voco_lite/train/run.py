@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,8 +180,10 @@ class Run:
             error.add_note(f"The state after step {self.step} lies in {path}.")
 
     def close(self) -> None:
-        """Leave the model ready for use."""
+        """End the loader processes and leave the model ready for use."""
         self.model.eval()
+        # Loader processes that the garbage collector ends hang for seconds; here they are told to end.
+        self.micro_batches.close()
         if self.log is not None:
             self.log.close()
 
@@ -212,7 +214,7 @@ class Run:
         # An overflow that fp16's scaler leaves out shall not hide the other norms in the log.
         return norm if self.accelerator.scaler is None else norm.nan_to_num(0.0, 0.0, 0.0)
 
-    def _micro_batches(self) -> Iterator[tuple[int, Any]]:
+    def _micro_batches(self) -> Generator[tuple[int, Any], None, None]:
         """Numbered micro-batches of this process from here on, on its device."""
         sampler = self.sampler
         sampler.first_batch = self.step * self.config.accumulation * sampler.world
