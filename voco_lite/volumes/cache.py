@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -40,7 +41,8 @@ def write_entry(cache: Path, scan: Path, config: VolumeConfig, volume: Volume) -
             np.savez(stream, allow_pickle=False, **_pack(volume))
         os.replace(waiting, path)
     except OSError as error:
-        waiting.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            waiting.unlink()
         warnings.warn(
             f"Prepared volumes cannot be kept in {cache} ({error.strerror}): each is prepared again whenever it is "
             "drawn, which is slow. Make room, or give another cache folder.",

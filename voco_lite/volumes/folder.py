@@ -133,7 +133,7 @@ def _walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
             if entry.name.startswith("."):
                 continue
             path = Path(entry.path)
-            if entry.is_dir():
+            if path.is_dir():
                 yield from _walk(path, (*above, real))
             elif entry.name.lower().endswith(NIFTI_ENDINGS):
                 yield path
