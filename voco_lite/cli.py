@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class Samples:
             for name in names:
                 print(samples.fetch(name))
         else:
-            _print(samples.catalogue() if self.action == "list" else samples.check())
+            _print(samples.catalogue() if self.action == "list" else samples.check(self.names))
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; closing it at exit shall not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("error: interrupted. The same command continues from the newest checkpoint.", file=sys.stderr)
         return 130

@@ -98,7 +98,9 @@ class _Gauge:
         if self.run.accelerator.is_main_process:
             with self.run.accelerator.autocast():
                 measured = measure_held_out(self.run.model, self.held_out, self.run.dataset.crops)
-            found = {HELD_OUT + name: value for name, value in dataclasses.asdict(measured).items() if value is not None}
+            found = {
+                HELD_OUT + name: value for name, value in dataclasses.asdict(measured).items() if value is not None
+            }
             self.run.model.train()
         self.run.accelerator.wait_for_everyone()
         return found

@@ -1,0 +1,227 @@
+"""The command line: help, training on made data and on a folder, official mode, errors with exit code 2."""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from tiny_run import trace
+from voco_lite import samples
+from voco_lite.checkpoints import load_checkpoint, load_model
+from voco_lite.cli import main
+from voco_lite.train import History
+
+# Small enough for seconds: 2 x 2 base crops of 16 voxels, two steps, no gauges.
+TINY = shlex.split(
+    "--preset ci --crops.cells 2 2 1 --volume.size 32 32 16 --objective.projector-dim 16 --train.steps 2 "
+    "--train.batch-size 2 --train.device cpu --train.precision fp32 --train.no-progress --held-out 0"
+)
+
+
+def pretrain(run_folder, *arguments):
+    return main(["pretrain", *TINY, "--train.run-folder", str(run_folder), *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """A folder of five small CTs as NIfTI files, in HU."""
+    folder = tmp_path_factory.mktemp("scans")
+    chance = np.random.default_rng(0)
+    for number in range(5):
+        hu = chance.normal(40, 80, (24, 24, 16)).astype(np.int16)
+        (folder / f"patient {number}").mkdir()
+        image = nibabel.Nifti1Image(hu, np.diag([2.0, 2.0, 3.0, 1.0]))
+        nibabel.save(image, folder / f"patient {number}" / "ct.nii.gz")
+    return folder
+
+
+# Help
+
+
+def test_without_arguments_the_commands_are_listed(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in ("pretrain", "samples", "notebooks"))
+
+
+def test_help_shows_the_options_of_every_part(capsys):
+    assert main(["pretrain", "--help"]) == 0
+    shown = capsys.readouterr().out
+    for option in ("volume.spacing", "crops.cells", "encoder.name", "objective.mode", "train.learning-rate"):
+        assert f"--{option}" in shown
+
+
+def test_help_shows_the_values_of_the_preset_it_is_asked_for(capsys):
+    main(["pretrain", "--preset", "cvpr24", "--help"])
+    assert "(default: 250000)" in capsys.readouterr().out
+
+
+def test_the_module_runs_and_its_output_may_be_cut_short():
+    command = f"{sys.executable} -m voco_lite pretrain --help | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("usage: python -m voco_lite") and "Traceback" not in done.stderr
+
+
+# Training
+
+
+def test_a_folder_of_scans_is_trained_on(scans, tmp_path, capsys):
+    assert pretrain(tmp_path / "run", "--data", scans) == 0
+    assert f"Run folder: {tmp_path / 'run'}" in capsys.readouterr().out
+    entries = load_checkpoint(tmp_path / "run" / "final.pt")
+    assert entries["step"] == 2 and entries["provenance"]["data"]["volumes"] == 5
+
+
+def test_scans_may_be_held_out_from_the_end_of_the_folder(scans, tmp_path, capsys):
+    assert pretrain(tmp_path, "--data", scans, "--held-out", 2) == 0
+    assert "position top-1 across subjects: 0." in capsys.readouterr().out
+    sources = load_checkpoint(tmp_path / "final.pt")["provenance"]["data"]["sources"]
+    assert len(sources) == 3 and not any("patient 4" in source for source in sources)
+
+
+def test_scans_of_another_folder_may_be_held_out(scans, tmp_path):
+    assert pretrain(tmp_path, "--data", scans, "--held-out", scans / "patient 0") == 0
+    assert History.load(tmp_path).last_held_out is not None
+
+
+def test_phantoms_are_trained_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOCO_LITE_DATA", str(tmp_path / "data"))
+    assert pretrain(tmp_path / "run", "--data", "phantoms", "--subjects", 2) == 0
+    [first, _] = load_checkpoint(tmp_path / "run" / "final.pt")["provenance"]["data"]["sources"]
+    assert first == "phantom, seed 0"
+
+
+def test_an_option_beside_the_preset_counts(scans, tmp_path):
+    assert pretrain(tmp_path, "--data", scans, "--objective.name", "cvpr24-head", "--encoder.norm", "group") == 0
+    config = load_model(tmp_path).config
+    assert (config.objective.name, config.encoder.norm, config.train.warmup_steps) == ("cvpr24-head", "group", 5)
+
+
+def test_official_mode_brings_all_released_rules(scans, tmp_path):
+    assert pretrain(tmp_path, "--data", scans, "--objective.mode", "official", "--encoder.merging", "current") == 0
+    config = load_model(tmp_path).config
+    assert config.objective.mode == "official"
+    assert config.crops.open_border and config.train.start_at_zero and not config.train.reshuffle
+
+
+def test_the_same_command_returns_what_is_finished(scans, tmp_path):
+    assert pretrain(tmp_path, "--data", scans) == 0
+    before = trace(History.load(tmp_path))
+    assert pretrain(tmp_path, "--data", scans) == 0
+    assert trace(History.load(tmp_path)) == before
+
+
+# Samples
+
+
+def test_samples_are_listed(capsys):
+    assert main(["samples"]) == 0
+    shown = capsys.readouterr().out
+    assert all(entry["name"] in shown for entry in samples.catalogue())
+
+
+def test_samples_are_fetched_by_name(monkeypatch, capsys):
+    monkeypatch.setattr(samples, "fetch", lambda name: f"{name}: fetched")
+    assert main(["samples", "fetch", "abdomen-ct"]) == 0
+    assert capsys.readouterr().out == "abdomen-ct: fetched\n"
+
+
+def test_only_the_named_samples_are_checked(monkeypatch, capsys):
+    monkeypatch.setattr(samples, "check", lambda names: [f"checked {names}"])
+    assert main(["samples", "check", "abdomen-ct"]) == 0
+    assert capsys.readouterr().out == "checked ('abdomen-ct',)\n"
+
+
+def test_a_fetch_that_fails_says_that_phantoms_are_used(monkeypatch, capsys):
+    def fail(name):
+        raise samples.FetchError(f"{name} needs a network. Phantoms are used instead.")
+
+    monkeypatch.setattr(samples, "fetch", fail)
+    assert main(["samples", "fetch"]) == 2
+    assert "Phantoms are used instead" in capsys.readouterr().err
+
+
+# Notebooks
+
+
+def test_notebooks_are_listed(capsys):
+    assert main(["notebooks"]) == 0
+    assert "02_base_crops_and_position_labels\n" in capsys.readouterr().out
+
+
+def test_a_notebook_gets_its_parameters_typed(monkeypatch, capsys):
+    from voco_lite import notebooks
+
+    monkeypatch.setattr(notebooks, "run", lambda *arguments, **_: {"called": arguments[:3]})
+    arguments = ["-p", "STEPS", "20", "-p", "SIZE", "ci", "-p", "RATE", "1e-3", "--out-folder", "there"]
+    assert main(["notebooks", "run", "05_pretrain", *arguments]) == 0
+    values = {"STEPS": 20, "SIZE": "ci", "RATE": 1e-3}
+    assert json.loads(capsys.readouterr().out)["called"] == ["05_pretrain", values, "there"]
+
+
+def test_running_no_notebook_lists_their_names(capsys):
+    assert main(["notebooks", "run"]) == 2
+    assert "needs a target" in capsys.readouterr().err
+
+
+# Errors: exit code 2, one line, what to do
+
+WRONG = {
+    "unknown preset": (["pretrain", "--preset", "huge"], "preset must be one of"),
+    "absent folder": (["pretrain", *TINY, "--data", "absent"], "There is no folder absent"),
+    "held out is neither": (["pretrain", *TINY, "--held-out", "some"], "must be a number or a folder, got 'some'"),
+    "unknown sample": (["samples", "fetch", "brain"], "name must be one of"),
+    "folder without results": (["notebooks", "summary", "absent"], "results.json"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), WRONG.values(), ids=WRONG)
+def test_wrong_input_ends_with_one_line_and_code_2(arguments, said, capsys):
+    assert main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and printed.count("\n") == 1 and said in printed
+
+
+def test_an_unknown_option_suggests_the_right_one(capsys):
+    assert main(["pretrain", "--train.stps", "3"]) == 2
+    assert "--train.steps" in capsys.readouterr().err
+
+
+def test_a_value_out_of_range_ends_with_code_2(capsys):
+    assert main(["pretrain", "--train.steps", "0"]) == 2
+    assert "must be at least 1" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_holding_out_every_scan_is_refused(scans, tmp_path, capsys):
+    assert pretrain(tmp_path, "--data", scans, "--held-out", 5) == 2
+    assert "must leave volumes to train on, got 5 of 5" in capsys.readouterr().err
+
+
+def test_a_broken_scan_is_named(scans, tmp_path, capsys):
+    broken = tmp_path / "scans"
+    broken.mkdir()
+    for number in range(2):
+        content = (scans / f"patient {number}" / "ct.nii.gz").read_bytes()
+        (broken / f"{number}.nii.gz").write_bytes(content[: len(content) // (1 + number)])
+    assert pretrain(tmp_path / "run", "--data", broken) == 2
+    assert str(Path(broken) / "1.nii.gz") in capsys.readouterr().err
+
+
+def test_a_run_with_other_settings_is_refused(scans, tmp_path, capsys):
+    assert pretrain(tmp_path, "--data", scans) == 0
+    assert pretrain(tmp_path, "--data", scans, "--train.learning-rate", "0.5") == 2
+    assert "learning_rate: 0.001 -> 0.5" in capsys.readouterr().err
+
+
+def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(samples, "catalogue", stop)
+    assert main(["samples"]) == 130
+    assert "continues from the newest checkpoint" in capsys.readouterr().err
