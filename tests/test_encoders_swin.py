@@ -172,7 +172,8 @@ def test_moves_of_a_stage_undo_each_other(grid):
 def monai_attention(attention: nn.Module, volume: Tensor, shifted: bool) -> Tensor:
     """MONAI's padding, rolling, masking and attention around given parameters."""
     swin = pytest.importorskip("monai.networks.nets.swin_unetr")
-    grid = tuple(volume.shape[1:4])
+    _, *sizes, _ = volume.shape
+    grid = (sizes[0], sizes[1], sizes[2])
     window, shift = fit_window(grid, (7, 7, 7), shifted)
     block = swin.SwinTransformerBlock(volume.shape[-1], 3, (7, 7, 7), (3, 3, 3) if shifted else (0, 0, 0))
     block.norm1, block.attn = nn.Identity(), attention

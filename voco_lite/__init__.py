@@ -9,7 +9,7 @@ import importlib
 from typing import Any
 
 _MODULES = ("config", "objectives", "volumes", "samples", "crops", "augment", "dataset", "encoders", "losses", "model",
-            "checkpoints", "gauges", "train", "viewers", "checks", "notebooks")  # fmt: skip
+            "checkpoints", "official_weights", "gauges", "train", "viewers", "checks", "notebooks")  # fmt: skip
 _NAMES = {
     "config": ("PretrainConfig", "VolumeConfig", "CropConfig", "EncoderConfig", "ObjectiveConfig", "TrainConfig"),
     "objectives": ("Objective", "objective"),
@@ -21,6 +21,7 @@ _NAMES = {
     "losses": ("position_similarity", "prediction_loss", "regularization_loss"),
     "model": ("Projector", "VoCo"),
     "checkpoints": ("load_model", "load_checkpoint", "save_checkpoint"),
+    "official_weights": ("load_official_weights", "export_swinunetr"),
     "gauges": ("measure_held_out", "levels", "verdict"),
     "train": ("pretrain", "History"),
 }
