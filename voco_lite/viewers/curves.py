@@ -79,7 +79,7 @@ def _draw_terms(axes: Any, history: History, shown: list[tuple[str, str, str, st
     for name, label in _LEVELS:
         value = max(getattr(lines, name), 0.0)  # the 1e-6 in the logarithm makes perfect slightly negative
         axes.axhline(value, color=BLACK, linewidth=0.8, alpha=0.6)
-        axes.text(0.99, value, f"{label} {value:.2f}", transform=axes.get_yaxis_transform(), fontsize=7, ha="right",
+        axes.text(0.99, value, f"{label} ({value:.2f})", transform=axes.get_yaxis_transform(), fontsize=7, ha="right",
                   va="bottom")  # fmt: skip
     axes.set_ylim(-0.04, max(1.15 * lines.orthogonal, 1.05 * min(highest, 2.5 * lines.orthogonal)))
     _finish(axes, "loss", "optimizer step")
@@ -90,12 +90,12 @@ def _draw_accuracies(axes: Any, history: History, accuracies: list[tuple[str, st
         steps, values = history[name]
         axes.plot(steps, values, style, color=colour, label=label, markersize=4)
         axes.axhline(values[0], color=colour, linewidth=0.8, alpha=0.6)
-        axes.text(0.99, values[0], f"untrained {values[0]:.2f}", transform=axes.get_yaxis_transform(), fontsize=7,
+        axes.text(0.99, values[0], f"untrained ({values[0]:.2f})", transform=axes.get_yaxis_transform(), fontsize=7,
                   ha="right", va="bottom", color=colour)  # fmt: skip
     first = history.first_held_out
     if first is not None:
         axes.axhline(first.chance, color=BLACK, linewidth=0.8, alpha=0.6)
-        axes.text(0.99, first.chance, f"a cell at random {first.chance:.2f}", transform=axes.get_yaxis_transform(),
+        axes.text(0.99, first.chance, f"a cell at random ({first.chance:.2f})", transform=axes.get_yaxis_transform(),
                   fontsize=7, ha="right", va="bottom")  # fmt: skip
     axes.set_ylim(0, 1.02)
     _finish(axes, "share of held-out crops found", "optimizer step")
@@ -201,10 +201,11 @@ def plot_curves(
     for i, (name, (x, y)) in enumerate(curves.items()):
         places, values = torch.as_tensor(x).tolist(), torch.as_tensor(y).tolist()
         axes.plot(places, values, styles[i % 4], color=_COLOURS[i % len(_COLOURS)], label=name)
-        words.append(f"{name} from {values[0]:.2f} at {places[0]:.4g} to {values[-1]:.2f} at {places[-1]:.4g}")
+        first, last = (f"{round(value, 2) + 0.0:.2f}" for value in (values[0], values[-1]))  # no "-0.00"
+        words.append(f"{name} from {first} at {places[0]:.4g} to {last} at {places[-1]:.4g}")
     for name, value in (marks or {}).items():
         axes.axhline(value, color=BLACK, linewidth=0.8, alpha=0.6)
-        axes.text(0.99, value, f"{name} {value:.2f}", transform=axes.get_yaxis_transform(), fontsize=7, ha="right",
+        axes.text(0.99, value, f"{name} ({value:.2f})", transform=axes.get_yaxis_transform(), fontsize=7, ha="right",
                   va="bottom")  # fmt: skip
     _finish(axes, ylabel, xlabel)
     return figure_picture(figure, f"{ylabel} over {xlabel}: {'; '.join(words)}.")

@@ -87,7 +87,7 @@ def new_figure(width: float, height: float, quick: bool = False) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="none" if quick else "constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=None if quick else "constrained")
     FigureCanvasAgg(figure)
     return figure
 
