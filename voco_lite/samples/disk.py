@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import zipfile
@@ -43,7 +44,8 @@ def write_arrays(name: str, arrays: dict[str, ndarray]) -> None:
         os.replace(waiting, path)
         _forget_oldest(path.parent)
     except OSError:
-        waiting.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            waiting.unlink()
 
 
 def _forget_oldest(folder: Path) -> None:
