@@ -14,8 +14,8 @@ from voco_lite.crops import CropGrid, position_labels, sample_starts
 from voco_lite.losses import prediction_terms
 from voco_lite.objectives import Objective, objective
 
-_DRAWS = 4096
-_STEPS = 1000
+_DRAWS = 8192
+_STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _levels(crops: CropConfig, chosen: Objective) -> Levels:
         return float(prediction_terms(similarity, labels, chosen.positive_weights, chosen.negative_term).total.mean())
 
     constants = torch.linspace(0, 1, _STEPS + 1, dtype=torch.float64)[:-1]
-    by_constant = _by_constant(constants, labels, chosen)
+    by_constant = torch.tensor([loss(constant.expand_as(labels)) for constant in constants], dtype=torch.float64)
     intra = {
         "oracle": loss(labels),
         "best_constant": float(by_constant.min()),
@@ -75,12 +75,3 @@ def _levels(crops: CropConfig, chosen: Objective) -> Levels:
             "collapse": intra["collapse"] + 1,
         },
     )
-
-
-def _by_constant(
-    constants: Float[Tensor, " n"], labels: Float[Tensor, "volumes crops bases"], chosen: Objective
-) -> Float[Tensor, " n"]:
-    few = labels[:256]
-    constant = constants[:, None, None, None].expand(-1, *few.shape)
-    terms = prediction_terms(constant, few.expand_as(constant), chosen.positive_weights, chosen.negative_term)
-    return terms.total.mean(1)
