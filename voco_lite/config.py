@@ -366,7 +366,7 @@ PRESETS: dict[str, PretrainConfig] = {
         ),
         encoder=EncoderConfig("conv-tiny"),
         objective=ObjectiveConfig(projector_dim=512),
-        train=TrainConfig(steps=800, batch_size=4, learning_rate=1e-3, warmup_steps=80),
+        train=TrainConfig(steps=800, batch_size=4, learning_rate=3e-4, warmup_steps=80),
     ),
     "ci": PretrainConfig(
         volume=VolumeConfig("ct-abdomen", spacing=None, foreground=None, size=(48, 48, 48)),

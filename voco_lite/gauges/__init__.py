@@ -3,16 +3,23 @@
 from voco_lite.gauges.embeddings import effective_rank, spread
 from voco_lite.gauges.held_out import HeldOut, measure_held_out, position_top1
 from voco_lite.gauges.levels import Levels, levels
+from voco_lite.gauges.probes import Comparison, RegionCrops, compare, features_of, knn_by_subject, region_crops
 from voco_lite.gauges.verdict import Verdict, verdict
 
 __all__ = [
+    "Comparison",
     "HeldOut",
     "Levels",
+    "RegionCrops",
     "Verdict",
+    "compare",
     "effective_rank",
+    "features_of",
+    "knn_by_subject",
     "levels",
     "measure_held_out",
     "position_top1",
+    "region_crops",
     "spread",
     "verdict",
 ]
