@@ -11,19 +11,15 @@ augmentation built only once. Rounds of the sides alternate within one run; rati
 from __future__ import annotations
 
 import argparse
-import datetime
-import platform
-import statistics
-import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from monai.transforms import Compose, RandFlip, RandRotate90, RandShiftIntensity, SpatialCrop
+from rounds import measure, print_table
 from torch import Tensor
 
 from voco_lite.config import CropConfig
@@ -86,25 +82,6 @@ def plain(block: Tensor, crop: Callable[[Tensor, list[int]], Tensor]) -> Callabl
     return prepare
 
 
-def measure(sides: dict[str, Callable[[int], object]], rounds: int, warm_up: int = 5) -> dict[str, list[float]]:
-    """Seconds of every round, the sides in turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for round_ in range(-warm_up, rounds):
-        for name, side in sides.items():
-            begin = time.perf_counter()
-            side(round_ + warm_up)
-            if round_ >= 0:
-                seconds[name].append(time.perf_counter() - begin)
-    return seconds
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=60)
@@ -118,14 +95,7 @@ def main() -> None:
         "MONAI, Compose anew per crop": plain(block, monai_new),
         "MONAI, augmentation built once": plain(block, monai_reused()),
     }
-    seconds = measure(sides, arguments.rounds)
-    print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {datetime.date.today()}")
-    ours_median = statistics.median(seconds["voco_lite"])
-    for name, values in seconds.items():
-        low, median, high = np.percentile(values, (10, 50, 90)) * 1e3
-        print(
-            f"{name:32s} median {median:7.2f} ms (10-90 %: {low:.2f}-{high:.2f})  ratio {median / 1e3 / ours_median:5.2f}x"
-        )
+    print_table(measure(sides, arguments.rounds), "voco_lite")
 
 
 if __name__ == "__main__":
