@@ -136,7 +136,8 @@ def test_no_held_out_volume_is_explained():
         ({"intra_loss": 0.3, "top1": 0.8}, "learning", "learning"),
         ({"intra_loss": 0.92, "top1": 0.5}, "plateau", "stuck at the orthogonal plateau"),
         ({"intra_loss": 14.0, "top1": 0.3, "spread": 0.001}, "collapsed", "collapsed"),
-        ({"intra_loss": 0.6, "top1": 0.4}, "disagree", "labels and crops disagree"),
+        ({"intra_loss": 0.63, "top1": 0.4, "spread": 0.6}, "plateau", "hardly moving"),
+        ({"intra_loss": 0.6, "top1": 0.4, "spread": 0.92}, "disagree", "labels and crops disagree"),
         ({"intra_loss": 0.35, "top1": 0.52}, "unclear", "unclear"),
     ],
 )

@@ -11,6 +11,7 @@ from voco_lite.gauges.levels import Levels
 COLLAPSED_SPREAD = 0.05
 GAIN = 0.05  # of top-1 over the untrained network; smaller ones happen by chance
 NEAR_ORTHOGONAL = 0.95
+MOVED_SPREAD = 0.8  # the regularization, which needs no labels, spreads the embeddings of a run that moves at all
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,13 @@ def verdict(first: HeldOut, last: HeldOut, levels: Levels) -> Verdict:
             "plateau",
             f"stuck at the orthogonal plateau: no better than all similarities 0 ({levels.orthogonal:.2f}); {numbers}. "
             "Raise the learning rate, train longer, or change the encoder's norm.",
+        )
+    unmoved = last.spread < MOVED_SPREAD and last.spread - first.spread < 1 - MOVED_SPREAD
+    if gain <= GAIN and last.intra_loss >= 0.75 * levels.best_constant and unmoved:
+        return Verdict(
+            "plateau",
+            f"hardly moving: embeddings are about as alike as before training (spread {last.spread:.2f} against "
+            f"{first.spread:.2f}); {numbers}. Raise the learning rate, or train longer.",
         )
     if gain <= GAIN and last.intra_loss >= 0.75 * levels.best_constant:
         return Verdict(
