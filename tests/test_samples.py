@@ -249,7 +249,7 @@ def test_a_member_of_a_population_is_the_phantom_of_its_seed_in_the_window():
     ("call", "message"),
     [
         (lambda: samples.population(0, DIRECT), "n must be at least 1, got 0"),
-        (lambda: samples.population(1, DIRECT, source="ct"), "source must be .* got 'ct'"),
+        (lambda: samples.population(1, DIRECT, source="ct"), "source must be .* got 'ct'"),  # type: ignore[arg-type]
     ],
 )
 def test_a_population_that_cannot_be_is_refused(call, message):
