@@ -205,6 +205,25 @@ def test_an_axis_without_choice_cannot_be_dragged():
     assert [slider.disabled for slider in explorer.sliders] == [False, False, True]
 
 
+def test_the_depth_of_the_block_changes_the_picture_but_not_the_label():
+    explorer = viewers.explore_positions(None, made_volume(), FLAT)
+    png, labels = explorer.image.value, explorer.labels
+    explorer.depth.value = 16
+    assert explorer.image.value != png and torch.equal(explorer.labels, labels)
+
+
+def test_a_prediction_follows_the_depth_of_the_block(tiny_model):
+    explorer = viewers.explore_positions(tiny_model, torch.rand(1, 48, 48, 48))
+    before = explorer.predicted.clone()
+    explorer.depth.value = 20
+    assert not torch.equal(explorer.predicted, before)
+
+
+def test_a_block_that_leaves_the_volume_is_refused():
+    with pytest.raises(ValueError, match=r"from \(0, 0, 17\) on"):
+        viewers.show_position_labels(made_volume(), torch.tensor([[1, 2, 0]]), FLAT, first=(0, 0, 17))
+
+
 def test_bars_have_the_heights_of_the_labels():
     from voco_lite.viewers.pictures import new_figure
     from voco_lite.viewers.positions import draw_bars
@@ -220,7 +239,7 @@ def test_the_random_crop_is_drawn_where_it_lies():
     from voco_lite.viewers.positions import draw_grid
 
     axes = new_figure(3, 3).subplots()
-    draw_grid(axes, made_volume(), torch.tensor([3, 9, 0]), FLAT)
+    draw_grid(axes, torch.rand(24, 24, 8), torch.tensor([3, 9, 0]), FLAT, (0, 1))
     box = axes.patches[-1]
     assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (3, 9, 8, 8)
     assert axes.get_xlim() == (24, 0)  # x grows to the left, toward the patient's right

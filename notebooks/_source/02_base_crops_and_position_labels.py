@@ -71,7 +71,8 @@ checks.grid_starts(my_grid_starts)
 # %%
 generator = torch.Generator().manual_seed(SEED)
 starts = vl.sample_starts(2, grid, generator)
-picture = viewers.show_position_labels(volume, starts, grid)
+middle = (0, 0, (volume.shape[2] - grid.block_size[2]) // 2)  # first voxel of the block in the volume
+picture = viewers.show_position_labels(volume, starts, grid, first=middle)
 picture.save(Path(OUT) / "position_labels.png")
 picture
 
@@ -119,7 +120,8 @@ checks.position_labels(my_position_labels)
 
 # %% [markdown]
 # ## Drag the crop
-# Move the sliders and watch the bars. Where is one bar 1? Where are two of them equal?
+# Move the sliders and watch the bars. Where is one bar 1? Where are two of them equal? (`block z` moves the whole grid up
+# and down the body. That changes the picture but not the label, since this grid does not divide z.)
 
 # %%
 explorer = viewers.explore_positions(None, volume, grid)

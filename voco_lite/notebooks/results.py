@@ -79,7 +79,7 @@ def _lines(path: Path) -> list[str]:
             f"{path} must be a table in JSON, got something else ({error}). Run the notebook anew."
         ) from None
     lines = [str(path.parent)]
-    for title, pattern in (("executed notebook", "*.ipynb"), ("figure", "*.png"), ("checkpoint", "**/*.pt")):
+    for title, pattern in (("executed notebook", "*.ipynb"), ("figure", "*.png"), ("trained model", "**/final.pt")):
         lines += [f"  {title}: {file}" for file in sorted(path.parent.glob(pattern))]
     lines.append(f"  results: {path}")
     for name, value in numbers.items():

@@ -13,8 +13,8 @@ from voco_lite.config import CropConfig
 from voco_lite.crops import CropGrid, extract_crops, grid_starts, position_labels, sample_starts
 from voco_lite.losses import position_similarity
 from voco_lite.viewers.pictures import PictureBox, figure_picture, new_figure
-from voco_lite.viewers.planes import Window, first_channel
-from voco_lite.viewers.positions import check_block, draw_bars, draw_grid, in_words
+from voco_lite.viewers.planes import Window, default_window, first_channel, spacing_of
+from voco_lite.viewers.positions import draw_bars, draw_grid, in_words, take_block
 
 if TYPE_CHECKING:
     from voco_lite.model import VoCo
@@ -24,10 +24,11 @@ _COMPANIONS = 4
 
 
 class PositionExplorer(PictureBox):
-    """Three sliders that move a crop; see `explore_positions`.
+    """Sliders that move a crop; see `explore_positions`.
 
     Attributes:
-        sliders: First voxel of the crop along x, y and z.
+        sliders: First voxel of the crop along x, y and z, counted from the block's.
+        depth: First slice of the block in a volume that is deeper than it.
         labels: True overlaps with the base crops.
         predicted: Predicted overlaps; None without a model.
     """
@@ -35,9 +36,8 @@ class PositionExplorer(PictureBox):
     def __init__(
         self, model: VoCo | None, volume: Volume | Tensor, grid: CropGrid, window: Window | None = None
     ) -> None:
-        check_block(volume, grid)
-        self.model, self.volume, self.grid, self.window = model, volume, grid, window
-        self.block = first_channel(volume)[tuple(slice(0, n) for n in grid.block_size)][None]
+        take_block(volume, grid)
+        self.model, self.volume, self.grid, self.window = model, volume, grid, window or default_window(volume)
         spans = [block - size for block, size in zip(grid.block_size, grid.random_size, strict=True)]
         self.sliders = [
             ipywidgets.IntSlider(
@@ -47,8 +47,10 @@ class PositionExplorer(PictureBox):
         ]
         self.labels: Float[Tensor, "bases"] = torch.zeros(grid.bases)
         self.predicted: Float[Tensor, "bases"] | None = None
-        super().__init__([ipywidgets.HBox(self.sliders)])
-        for slider in self.sliders:
+        deeper = first_channel(volume).shape[2] - grid.block_size[2]
+        self.depth = ipywidgets.IntSlider(0, 0, deeper, description="block z", continuous_update=model is None)
+        super().__init__([ipywidgets.HBox(self.sliders), *([self.depth] if deeper else [])])
+        for slider in (*self.sliders, self.depth):
             slider.observe(self._draw, names="value")
         self._draw()
 
@@ -65,12 +67,13 @@ class PositionExplorer(PictureBox):
 
     def _draw(self, _: Any = None) -> None:
         self.labels = position_labels(self.start[None], self.grid)[0]
+        block = take_block(self.volume, self.grid, (0, 0, int(self.depth.value)))
         if self.model is not None:
-            self.predicted = predict_overlaps(self.model, self.block, self.start, self.grid)
+            self.predicted = predict_overlaps(self.model, block[None], self.start, self.grid)
         figure = new_figure(8, 3.4, quick=True)  # a computed layout would double the time of every move
         figure.subplots_adjust(left=0.07, right=0.99, bottom=0.14, top=0.91, wspace=0.15)
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
-        draw_grid(left, self.volume, self.start, self.grid, self.window)
+        draw_grid(left, block, self.start, self.grid, self.window, spacing_of(self.volume))
         draw_bars(right, self.labels, self.grid, self.predicted)
         words = f"{in_words(self.start, self.labels)} Sum {float(self.labels.sum()):.2f}."
         if self.predicted is not None:
@@ -85,7 +88,7 @@ def explore_positions(
 
     Args:
         model: A model, or None to look at labels only.
-        volume: A prepared volume; the grid's block begins at its voxel (0, 0, 0).
+        volume: A prepared volume; where it is deeper than the grid's block, one more slider moves the block.
         grid: Where the base crops lie; None: as the model was configured.
         window: Values shown black and white; None: as in `slices`.
 

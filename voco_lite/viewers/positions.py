@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from voco_lite.config import Size
 from voco_lite.crops import CropGrid, grid_starts, position_labels
 from voco_lite.viewers.pictures import BLACK, BLUE, ORANGE, SKY, Picture, figure_picture, new_figure
-from voco_lite.viewers.planes import PLANES, Plane, Window, default_window, first_channel, spacing_of, take_slice
+from voco_lite.viewers.planes import PLANES, Window, default_window, first_channel, spacing_of, take_slice
 
 if TYPE_CHECKING:
     from voco_lite.volumes import Volume
@@ -25,42 +25,48 @@ def show_position_labels(
     grid: CropGrid,
     predicted: Float[Tensor, "crops bases"] | None = None,
     window: Window | None = None,
+    first: Size = (0, 0, 0),
 ) -> Picture:
     """A row for each random crop: the grid on a slice through the crop's middle, and the crop's label as bars.
 
     Args:
-        volume: A prepared volume in which the grid's block begins at voxel (0, 0, 0).
-        starts: First voxel of each random crop; at most four are shown.
+        volume: A prepared volume that holds the grid's block.
+        starts: First voxel of each random crop, counted from the block's; at most four are shown.
         grid: Where the base crops lie.
         predicted: Predicted overlaps, drawn beside the true ones.
         window: Values shown black and white; None: as in `slices`.
+        first: First voxel of the block in the volume.
 
     Raises:
-        ValueError: A volume smaller than the block, or starts that are not rows of three.
+        ValueError: A block that leaves the volume, or starts that are not rows of three.
     """
-    check_block(volume, grid)
+    block = take_block(volume, grid, first)
+    spacing, shades = spacing_of(volume), window or default_window(volume)
     labels = position_labels(starts, grid)
     shown = min(len(starts), _MANY)
     figure = new_figure(8, 3.4 * shown)
     axes = figure.subplots(shown, 2, squeeze=False, width_ratios=(1, 1.3))
     for row in range(shown):
-        draw_grid(axes[row, 0], volume, starts[row], grid, window)
+        draw_grid(axes[row, 0], block, starts[row], grid, shades, spacing)
         draw_bars(axes[row, 1], labels[row], grid, None if predicted is None else predicted[row])
     return figure_picture(figure, " ".join(in_words(starts[row], labels[row]) for row in range(shown)))
 
 
-def check_block(volume: Volume | Tensor, grid: CropGrid) -> None:
-    """Refuse a volume in which the grid does not fit.
+def take_block(volume: Volume | Tensor, grid: CropGrid, first: Size = (0, 0, 0)) -> Float[Tensor, "x y z"]:
+    """The part of a volume that a grid tiles.
 
     Raises:
-        ValueError: It is smaller than the block along some axis.
+        ValueError: It leaves the volume.
     """
-    shape = tuple(first_channel(volume).shape)
-    if any(have < want for have, want in zip(shape, grid.block_size, strict=True)):
+    data = first_channel(volume)
+    ends = [start + length for start, length in zip(first, grid.block_size, strict=True)]
+    if min(first) < 0 or any(end > have for end, have in zip(ends, data.shape, strict=True)):
         raise ValueError(
-            f"volume must hold the grid's block of {grid.block_size} voxels, got {shape}. "
-            "Take smaller crops, or prepare the volume with a larger size."
+            f"volume must hold the grid's block of {grid.block_size} voxels from {tuple(first)} on, got a volume of "
+            f"{tuple(data.shape)}. Take smaller crops, or prepare the volume with a larger size."
         )
+    x, y, z = (slice(start, end) for start, end in zip(first, ends, strict=True))
+    return data[x, y, z]
 
 
 def in_words(start: Tensor, label: Tensor) -> str:
@@ -70,15 +76,19 @@ def in_words(start: Tensor, label: Tensor) -> str:
 
 
 def draw_grid(
-    axes: Any, volume: Volume | Tensor, start: Int[Tensor, "3"], grid: CropGrid, window: Window | None = None
+    axes: Any,
+    block: Float[Tensor, "x y z"],
+    start: Int[Tensor, "3"],
+    grid: CropGrid,
+    window: Window,
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> None:
     """An axial slice through the crop's middle, base crops coloured by overlap, the crop in orange."""
     from matplotlib.patches import Rectangle
 
-    plane, block = PLANES["axial"], grid.block_size
     first, size = [int(v) for v in start], grid.random_size
-    level = min(first[2] + size[2] // 2, block[2] - 1)
-    _draw_slice(axes, volume, plane, level, block, window)
+    level = min(first[2] + size[2] // 2, grid.block_size[2] - 1)
+    _draw_slice(axes, block, level, window, spacing)
     label = position_labels(torch.as_tensor(first)[None], grid)[0]
     for number, (x, y, z) in enumerate(grid_starts(grid).tolist()):
         if not z <= level < z + grid.crop_size[2]:
@@ -94,14 +104,12 @@ def draw_grid(
 
 
 def _draw_slice(
-    axes: Any, volume: Volume | Tensor, plane: Plane, level: int, block: Sequence[int], window: Window | None
+    axes: Any, block: Float[Tensor, "x y z"], level: int, window: Window, spacing: tuple[float, float, float]
 ) -> None:
-    """The block's slice with the patient's right on the left; the axes count voxels."""
-    x, y, z = block
-    spacing = spacing_of(volume)
-    piece = take_slice(first_channel(volume)[:x, :y, :z], plane, level)
-    low, high = window or default_window(volume)
-    columns, rows = block[plane.columns], block[plane.rows]
+    """An axial slice of the block with the patient's right on the left; the axes count voxels."""
+    plane, (low, high) = PLANES["axial"], window
+    columns, rows = block.shape[plane.columns], block.shape[plane.rows]
+    piece = take_slice(block, plane, level)
     axes.imshow(piece.numpy(), cmap="gray", vmin=low, vmax=high, extent=(columns, 0, 0, rows), origin="upper",
                 aspect=spacing[plane.rows] / spacing[plane.columns])  # fmt: skip
     axes.set_xlim(columns, 0)
