@@ -114,7 +114,8 @@ def test_default_mode_repairs_only_what_its_table_names():
     official, default = objective("tpami25", "official"), objective("tpami25")
     changed = {f.name for f in dataclasses.fields(Objective) if getattr(official, f.name) != getattr(default, f.name)}
     assert changed == {
-        "teacher_start", "teacher_update", "lone_volume", "feature_dropout", "regularization_gradient", "label_dtype",
+        "teacher_start", "teacher_update", "lone_volume", "feature_dropout", "dropout_update",
+        "regularization_gradient", "label_dtype",
     }  # fmt: skip
 
 

@@ -127,6 +127,8 @@ class ObjectiveConfig:
         projector_dim: Width of the projector's hidden and output layers.
         momentum: Share of the teacher that an EMA update keeps.
         dropout: Probability of the feature dropout before the student's projector ("tpami25").
+        synchronized: Batch statistics of the projector over all processes, as the 2024 code has them; False: of each
+            process's own crops, as in the 2025 code.
         intra_weight: Weight of the intra-volume prediction loss.
         inter_weight: Weight of the inter-volume loss.
         regularization_weight: Weight of the loss that keeps base crops apart.
@@ -137,6 +139,7 @@ class ObjectiveConfig:
     projector_dim: int = 1024
     momentum: float = 0.9
     dropout: float = 0.2
+    synchronized: bool = False
     intra_weight: float = 1.0
     inter_weight: float = 1.0
     regularization_weight: float = 1.0
@@ -166,6 +169,8 @@ class TrainConfig:
         device: "auto", "cpu", "cuda", "cuda:1" …
         precision: "auto" is bf16 where the device computes in it, else fp16 on CUDA, else fp32.
         workers: Loader processes; 0 loads in the main process.
+        tf32: Let CUDA multiply fp32 matrices in TF32: faster, with 10 bits of mantissa.
+        compile: Compile the encoder with torch.compile; the first steps take minutes.
         seed: Seed of weights, data, augmentation and dropout.
         log_every: Steps between two lines of the log.
         gauge_every: Steps between two held-out measurements; 0: only before and after training.
@@ -189,6 +194,8 @@ class TrainConfig:
     device: str = "auto"
     precision: Precision = "auto"
     workers: int = 0
+    tf32: bool = False
+    compile: bool = False
     seed: int = 0
     log_every: int = 10
     gauge_every: int = 100

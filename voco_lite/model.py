@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from voco_lite.config import PretrainConfig
 from voco_lite.dataset import VoCoBatch, mixed_seed
 from voco_lite.encoders import EncoderOutput, build_encoder
-from voco_lite.losses import position_similarity, prediction_terms, regularization_loss
+from voco_lite.losses import position_similarity, prediction_terms, regularization_loss, without_autocast
 from voco_lite.objectives import objective
 
 
@@ -29,12 +29,13 @@ class Projector(nn.Module):
     Args:
         in_dim: Width of the pooled features.
         dim: Width of the hidden layers and of the output (1024 in 2025, 2048 in 2024).
+        synchronized: While training, statistics over the crops of all processes instead of this process's own.
     """
 
-    def __init__(self, in_dim: int, dim: int) -> None:
+    def __init__(self, in_dim: int, dim: int, synchronized: bool = False) -> None:
         super().__init__()
-        self.layer1 = _hidden_layer(in_dim, dim)
-        self.layer2 = _hidden_layer(dim, dim)
+        self.layer1 = _hidden_layer(in_dim, dim, synchronized)
+        self.layer2 = _hidden_layer(dim, dim, synchronized)
         self.layer3 = nn.Sequential(nn.Linear(dim, dim))
 
     def forward(self, features: Float[Tensor, "crops in_dim"]) -> Float[Tensor, "crops dim"]:
@@ -42,8 +43,40 @@ class Projector(nn.Module):
         return self.layer3(self.layer2(self.layer1(features)))
 
 
-def _hidden_layer(inputs: int, outputs: int) -> nn.Sequential:
-    norm = nn.BatchNorm1d(outputs, affine=False, track_running_stats=False)
+class BatchStatistics(nn.BatchNorm1d):
+    """Subtract the batch's mean and divide by its deviation: the released code's norm, if asked over all processes.
+
+    `torch.nn.SyncBatchNorm` does the same, on GPUs only.
+
+    Args:
+        features: Width.
+        synchronized: While training in several processes, use the statistics of all their crops.
+    """
+
+    def __init__(self, features: int, synchronized: bool = False) -> None:
+        super().__init__(features, affine=False, track_running_stats=False)
+        self.synchronized = synchronized
+
+    def forward(self, features: Float[Tensor, "crops dim"]) -> Float[Tensor, "crops dim"]:
+        """Normalised features."""
+        import torch.distributed as dist
+
+        shared = self.synchronized and self.training and dist.is_available() and dist.is_initialized()
+        return self._over_all_processes(features) if shared else super().forward(features)
+
+    def _over_all_processes(self, features: Tensor) -> Tensor:
+        from torch.distributed.nn.functional import all_reduce
+
+        with without_autocast(features):
+            x = features.float()
+            count = all_reduce(torch.full_like(x[0], len(x)))
+            centred = x - all_reduce(x.sum(0)) / count
+            variance = all_reduce(centred.square().sum(0)) / count
+            return (centred * (variance + self.eps).rsqrt()).to(features.dtype)
+
+
+def _hidden_layer(inputs: int, outputs: int, synchronized: bool) -> nn.Sequential:
+    norm = BatchStatistics(outputs, synchronized)
     return nn.Sequential(nn.Linear(inputs, outputs), norm, nn.ReLU(inplace=True))
 
 
@@ -82,7 +115,7 @@ class VoCo(nn.Module):
         self.objective = objective(config.objective.name, config.objective.mode)
         seed = mixed_seed(config.train.seed, 0) % 2**63
         self.encoder = build_encoder(config.encoder, in_channels, seed)
-        self.projector = _seeded_projector(self.encoder.feature_dim, config.objective.projector_dim, seed)
+        self.projector = self._new_projector(seed)
         # The released code never copies the student, so its teacher starts from weights of its own.
         start = seed if self.objective.teacher_start == "copy" else seed ^ 1
         self.teacher_encoder: nn.Module | None = None
@@ -90,8 +123,7 @@ class VoCo(nn.Module):
         if self.objective.teacher == "network":
             self.teacher_encoder = build_encoder(config.encoder, in_channels, start).requires_grad_(False)
         if self.objective.teacher != "none":
-            projector = _seeded_projector(self.encoder.feature_dim, config.objective.projector_dim, start)
-            self.teacher_projector = projector.requires_grad_(False)
+            self.teacher_projector = self._new_projector(start).requires_grad_(False)
 
     def forward(
         self, batch: VoCoBatch, generator: torch.Generator | None = None, update_teacher: bool = True
@@ -174,6 +206,12 @@ class VoCo(nn.Module):
             for mine, other in zip(teacher.buffers(), student.buffers(), strict=True):
                 mine.copy_(other)
 
+    def _new_projector(self, seed: int) -> Projector:
+        choice = self.config.objective
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mixed_seed(seed, 1) % 2**63)
+            return Projector(self.encoder.feature_dim, choice.projector_dim, choice.synchronized)
+
     def _taught(self) -> list[tuple[nn.Module, nn.Module]]:
         """Pairs of student and teacher modules."""
         pairs = [(self.encoder, self.teacher_encoder), (self.projector, self.teacher_projector)]
@@ -235,9 +273,3 @@ def draw_keep(
 ) -> Bool[Tensor, "*shape"]:
     """What a dropout of probability ``p`` keeps."""
     return torch.rand(shape, device=device, generator=generator) >= p
-
-
-def _seeded_projector(in_dim: int, dim: int, seed: int) -> Projector:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mixed_seed(seed, 1) % 2**63)
-        return Projector(in_dim, dim)

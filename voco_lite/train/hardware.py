@@ -96,7 +96,7 @@ def open_accelerator(config: TrainConfig) -> Iterator[Accelerator]:
     for kind in kinds:
         kind._shared_state.clear()
     try:
-        with _fixed_device(device):
+        with _fixed_device(device), _matrix_products(config.tf32):
             yield Accelerator(
                 cpu=device.type == "cpu",
                 mixed_precision="no" if precision == "fp32" else precision,
@@ -109,6 +109,20 @@ def open_accelerator(config: TrainConfig) -> Iterator[Accelerator]:
                 continue
             kind._shared_state.clear()
             kind._shared_state.update(values)
+
+
+@contextmanager
+def _matrix_products(tf32: bool) -> Iterator[None]:
+    """Multiply fp32 matrices and convolve in TF32 on CUDA, or in full fp32, for the time of the run."""
+    places = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [place.allow_tf32 for place in places]
+    for place in places:
+        place.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.allow_tf32 = value
 
 
 @contextmanager

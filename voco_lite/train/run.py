@@ -62,6 +62,8 @@ class Run:
         self.history = History(run_folder=self.folder)
         self.step, self.seconds = 0, 0.0
         model.to(device=self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        if self.config.compile:
+            model.encoder.compile()
         self.trained = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
             self.trained,
