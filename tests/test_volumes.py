@@ -26,9 +26,11 @@ from voco_lite.volumes import (
     load_volume,
     load_volumes,
     prepare,
+    resampling,
     save_map,
     save_volume,
 )
+from voco_lite.volumes.resampling import resample
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no real scans at hand")
@@ -281,6 +283,26 @@ def test_what_was_cut_away_is_0_on_the_original_grid():
     prepared = prepare(volume(data), VolumeConfig(spacing=None))
     back = prepared.to_original(torch.ones(2, *prepared.shape, dtype=torch.bool))
     assert back.shape == (2, *SIZE) and torch.equal(back[0], data[0] > 0)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.uint8])
+def test_parallel_grids_are_sampled_like_turned_ones(kind):
+    values = (200 * torch.rand(2, *SIZE, generator=torch.Generator().manual_seed(0))).to(kind)
+    to_voxel = torch.tensor([[0, 0, 0.61, -1.3], [-0.83, 0, 0, 9.4], [0, 0.37, 0, 0.21], [0, 0, 0, 1]]).double()
+    fast, slow = resample(values, to_voxel, (12, 17, 20)), resampling._anywhere(values, to_voxel, (12, 17, 20))
+    assert fast.any() and not fast.all()
+    torch.testing.assert_close(fast, slow, atol=2e-3, rtol=0)
+
+
+def test_a_sheared_scan_goes_back_to_its_grid(tmp_path):
+    affine = AFFINE @ np.array([[1, 0, 0, 0], [0, 1, 0.4, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    points = np.stack(np.meshgrid(*(np.arange(n) for n in (20, 20, 12)), indexing="ij"), -1)
+    mm = points @ affine[:3, :3].T + affine[:3, 3]
+    prepared = load_volume(
+        write(tmp_path / "scan.nii", mm[..., 1], affine), VolumeConfig("none", (2.0, 2.0, 2.0), None)
+    )
+    back = prepared.to_original(prepared.data)[0].numpy()
+    assert np.abs(back - mm[..., 1])[3:-3, 3:-3, 3:-3].max() < 0.1
 
 
 def test_a_map_of_another_shape_is_refused():

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from voco_lite.volumes.resampling import resample
+
 Size = tuple[int, int, int]
 Field = Callable[[Float[Tensor, "4 4"], Size], Float[Tensor, "3 x y z"]]
-_SLAB = 2**22  # voxels that are sampled at once on the way back
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ class Volume:
                 "Give what was computed on the whole prepared volume."
             )
         target = self.original or self.space
-        return resample(values, self.affine, target)
+        return resample(values, torch.linalg.inv(self.affine) @ target.affine, target.shape)
 
 
 def require_affine(affine: Tensor, source: str) -> None:
@@ -124,33 +124,3 @@ def require_affine(affine: Tensor, source: str) -> None:
             f"The voxel size of {source} must be positive along three different axes, got the affine "
             f"{affine[:3].tolist()}. Convert the scan again from its DICOM files, or correct its header."
         )
-
-
-def resample(
-    values: Shaped[Tensor, "*channel x y z"], affine: Float[Tensor, "4 4"], target: Space
-) -> Shaped[Tensor, "*channel X Y Z"]:
-    """Values of one grid at the voxel centres of another; 0 more than half a voxel outside."""
-    flat = values.reshape(-1, *values.shape[-3:])
-    to_voxel = torch.linalg.inv(affine) @ target.affine
-    result = flat.new_zeros(len(flat), *target.shape)
-    plane = target.shape[1] * target.shape[2]
-    step = max(1, _SLAB // plane)
-    axes = [torch.arange(n, dtype=torch.float64) for n in target.shape]
-    for first in range(0, target.shape[0], step):
-        slab = torch.meshgrid(axes[0][first : first + step], axes[1], axes[2], indexing="ij")
-        points = torch.stack(slab, dim=-1) @ to_voxel[:3, :3].T + to_voxel[:3, 3]
-        result[:, first : first + step] = _sampled(flat, points.to(values.device))
-    return result.reshape(*values.shape[:-3], *target.shape)
-
-
-def _sampled(values: Shaped[Tensor, "n x y z"], points: Float[Tensor, "i j k 3"]) -> Shaped[Tensor, "n i j k"]:
-    """Values at points in voxels: linear for floating types, else nearest."""
-    last = torch.tensor(values.shape[1:], dtype=points.dtype, device=points.device) - 1
-    inside = ((points > -0.5 - 1e-6) & (points < last + 0.5 + 1e-6)).all(-1)
-    if values.is_floating_point():
-        grid = (2 * points / last.clamp(min=1) - 1).flip(-1).float()[None]
-        found = F.grid_sample(values[None].float(), grid, mode="bilinear", padding_mode="border", align_corners=True)[0]
-    else:
-        x, y, z = points.round().clamp(torch.zeros_like(last), last).long().unbind(-1)
-        found = values[:, x, y, z]
-    return torch.where(inside, found.to(values.dtype), torch.zeros((), dtype=values.dtype, device=values.device))
