@@ -33,6 +33,7 @@ class Pretrain(PretrainConfig):
         preset: Named settings that all other options start from: laptop, ci, workshop-gpu, or published ones
             (cvpr24, tpami25-B, tpami25-L, tpami25-H).
         data: A folder of NIfTI files or DICOM series, or made data: "population" (warps of one real CT) or "phantoms".
+        pattern: Keep scans of a folder whose file name fits, such as "*_ct.nii.gz".
         subjects: How many made subjects to train on; a folder is used whole.
         held_out: Volumes for the held-out gauges: a number of made subjects, a number of volumes to take from the end
             of the folder, or another folder; 0 measures nothing.
@@ -40,6 +41,7 @@ class Pretrain(PretrainConfig):
 
     preset: str = "laptop"  # type: ignore[assignment]  # hides the constructor of that name, on purpose
     data: str = "population"
+    pattern: str | None = None
     subjects: int = 24
     held_out: str = "8"
 
@@ -50,7 +52,7 @@ class Pretrain(PretrainConfig):
         config = PretrainConfig(**{name: getattr(self, name) for name in _PARTS})
         if config.train.run_folder is None:
             config = config.changed(run_folder=str(Path("runs") / f"{self.preset}-{Path(self.data).name}"))
-        training, held_out = _volumes(self.data, self.subjects, self.held_out, config)
+        training, held_out = _volumes(self.data, self.pattern, self.subjects, self.held_out, config)
         dataset = VoCoDataset(training, config.crops, seed=config.train.seed)
         history = pretrain(VoCo(config), dataset, config.train, held_out=held_out)
         _report(history)
@@ -168,7 +170,7 @@ def _option(arguments: Sequence[str], name: str) -> str | None:
 
 
 def _volumes(
-    data: str, subjects: int, held_out: str, whole: PretrainConfig
+    data: str, pattern: str | None, subjects: int, held_out: str, whole: PretrainConfig
 ) -> tuple[Sequence[Volume], Sequence[Volume]]:
     """Training and held-out volumes; scans of a folder are read when they are drawn, and kept prepared beside the run.
 
@@ -191,7 +193,7 @@ def _volumes(
         if number:
             others = samples.population(number, config, first_seed=seed, source=source)
     elif Path(data).exists():
-        training = VolumeFolder(data, config, cache=cache)
+        training = VolumeFolder(data, config, pattern, cache)
         if number is not None and number >= len(training):
             raise ValueError(
                 f"held_out must leave volumes to train on, got {number} of {len(training)} in {data}. Give less."
@@ -200,7 +202,7 @@ def _volumes(
             training, others = training[:-number], training[-number:]
     else:
         raise FileNotFoundError(f'There is no folder {data}. Give a folder of scans, "population" or "phantoms".')
-    return training, VolumeFolder(held_out, config, cache=cache) if number is None else others
+    return training, VolumeFolder(held_out, config, pattern, cache) if number is None else others
 
 
 def _report(history: Any) -> None:
