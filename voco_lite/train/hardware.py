@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -114,7 +114,7 @@ def open_accelerator(config: TrainConfig) -> Iterator[Accelerator]:
 @contextmanager
 def _matrix_products(tf32: bool) -> Iterator[None]:
     """Multiply fp32 matrices and convolve in TF32 on CUDA, or in full fp32, for the time of the run."""
-    places = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    places: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [place.allow_tf32 for place in places]
     for place in places:
         place.allow_tf32 = tf32
