@@ -129,6 +129,14 @@ def test_accumulated_gradients_are_the_mean_of_their_micro_batches(monkeypatch):
         torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()) + 1e-6)
 
 
+def test_the_teacher_moves_once_a_step_whatever_the_accumulation(monkeypatch):
+    moved = []
+    update = VoCo.update_teacher
+    monkeypatch.setattr(VoCo, "update_teacher", lambda self: (moved.append(1), update(self)))
+    train(tiny_config(steps=2, accumulation=3))
+    assert len(moved) == 2
+
+
 def draws_of(config):
     from voco_lite.dataset import DrawSampler
 
