@@ -1,0 +1,252 @@
+"""Make the pictures of the README: `python notebooks/figures/make.py [RUN_FOLDER]`.
+
+`voco.png` explains the method on one slice, `position_labels.gif` moves a crop through a volume, and `training.png`
+shows the run of a folder that `pretrain` wrote. With a run folder, `voco.png` also shows what its model predicts.
+The slices come from a subject of the sample population: the real CT of `voco_lite.samples` where it was fetched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import voco_lite as vl
+from voco_lite import viewers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+    from torch import Tensor
+
+HERE = Path(__file__).resolve().parent
+BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#767676", "#222222"  # Okabe and Ito: told apart by everyone
+GRID = vl.CropGrid(cells=(3, 3, 1), crop_size=(64, 64, 64))
+SUBJECT_SEED = 1006  # held out from training
+START = (40, 80, 0)
+
+
+def main() -> None:
+    """Write every picture that can be made, and say how large it is."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run_folder", nargs="?", type=Path, help="a folder that pretrain wrote")
+    parser.add_argument("--out", type=Path, default=HERE)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    image = slice_of(vl.samples.population_subject(SUBJECT_SEED, GRID.block_size))
+    predicted = prediction(arguments.run_folder) if arguments.run_folder else None
+    save_png(draw_voco(image, predicted), arguments.out / "voco.png")
+    save_gif(image, arguments.out / "position_labels.gif")
+    if arguments.run_folder:
+        print(viewers.plot_history(vl.History.load(arguments.run_folder)).save(arguments.out / "training.png"))
+
+
+def slice_of(volume: vl.Volume) -> Tensor:
+    """The middle axial slice in the abdominal window, (x, y) in [0, 1]."""
+    hu = volume.data[0, :, :, GRID.block_size[2] // 2]
+    return ((hu + 175) / 425).clamp(0, 1)
+
+
+def prediction(run_folder: Path) -> Tensor:
+    """What a trained model says about the crop of the picture: its similarity to every base crop.
+
+    Raises:
+        ValueError: The run has another grid than the picture.
+    """
+    model = vl.load_model(run_folder / "final.pt")
+    grid = vl.CropGrid.from_config(model.config.crops)
+    if grid.cells != GRID.cells:
+        raise ValueError(f"the run's grid must be {GRID.cells}, got {grid.cells}. Take a run of the laptop preset.")
+    data = vl.samples.population(1, model.config.volume, first_seed=SUBJECT_SEED)[0].data
+    first = [(have - want) // 2 for have, want in zip(data.shape[1:], grid.block_size, strict=True)]
+    block = data[(slice(None), *(slice(a, a + n) for a, n in zip(first, grid.block_size, strict=True)))]
+    scale = grid.crop_size[0] / GRID.crop_size[0]
+    return viewers.predict_overlaps(model, block, torch.tensor([round(n * scale) for n in START]), grid)
+
+
+def draw_voco(image: Tensor, predicted: Tensor | None) -> Figure:
+    """The method in one picture: cut, embed, compare."""
+    from matplotlib.figure import Figure
+
+    labels = vl.position_labels(torch.tensor([START]), GRID)[0]
+    figure = Figure(figsize=(10, 3.9), dpi=144, facecolor="white")
+    cut = figure.add_axes((0.012, 0.03, 0.335, 0.86))
+    draw_slice(cut, image, START, labels)
+    embed = figure.add_axes((0.355, 0.03, 0.36, 0.86))
+    draw_networks(embed, image)
+    compare = figure.add_axes((0.765, 0.17, 0.222, 0.65))
+    draw_bars(compare, labels, predicted)
+    titles = ("1 · Cut crops from a volume", "2 · Embed them", "3 · Predict their overlap")
+    for left, title in zip((0.012, 0.372, 0.695), titles, strict=True):
+        figure.text(left, 0.935, title, fontsize=12, fontweight="bold", color=INK)
+    return figure
+
+
+def draw_slice(axes: Axes, image: Tensor, start: tuple[int, int, int], labels: Tensor, fontsize: float = 9) -> None:
+    """A slice with its base crops tinted by overlap and the random crop's box; patient's right on the left."""
+    from matplotlib.patches import Rectangle
+
+    (width, height, _), (side, _, _) = GRID.block_size, GRID.crop_size
+    axes.imshow(image.T, cmap="gray", origin="lower", extent=(0, width, 0, height), vmin=0, vmax=1)
+    for cell, (x, y, _) in enumerate(vl.grid_starts(GRID).tolist()):
+        overlap = float(labels[cell])
+        axes.add_patch(Rectangle((x, y), side, side, facecolor=BLUE, alpha=0.65 * overlap, edgecolor="none"))
+        axes.add_patch(Rectangle((x, y), side, side, fill=False, edgecolor="white", linewidth=1.2))
+        outlined(axes, (x + side - 4, y + side - 4), str(cell), fontsize - 1, va="top", ha="left")
+        if overlap > 0:
+            place = (x + side / 2, y + side / 2)
+            outlined(axes, place, f"{overlap:.0%}", fontsize + 2, fontweight="bold", va="center", ha="center")
+    axes.add_patch(Rectangle(start[:2], side, side, fill=False, edgecolor=ORANGE, linewidth=2.6))
+    axes.set(xlim=(width, 0), ylim=(0, height))
+    axes.axis("off")
+    for letter, x in (("R", width - 7), ("L", 7)):
+        outlined(axes, (x, height / 2), letter, fontsize, "#FFD166", ha="center", va="center")
+
+
+def outlined(
+    axes: Axes, place: tuple[float, float], text: str, fontsize: float, color: str = "white", **look: Any
+) -> None:
+    """Text with a dark edge, readable on bone and on air."""
+    from matplotlib.patheffects import withStroke
+
+    axes.text(
+        *place, text, color=color, fontsize=fontsize, path_effects=[withStroke(linewidth=2, foreground=INK)], **look
+    )
+
+
+def draw_networks(axes: Axes, image: Tensor) -> None:
+    """Crops, encoder, student and teacher, from left to right."""
+    axes.set(xlim=(0, 10), ylim=(0, 9.3), aspect="auto")
+    axes.axis("off")
+    (x, y, _), (side, _, _) = START, GRID.crop_size
+    framed(axes, image[x : x + side, y : y + side], (0.62, 6.1, 2.0, 2.15), ORANGE)
+    axes.text(1.62, 5.62, "random crop", ha="center", va="center", fontsize=9, color=ORANGE)
+    for i in range(3):
+        for j in range(3):
+            crop = image[i * side : (i + 1) * side, j * side : (j + 1) * side]
+            framed(axes, crop, (0.35 + (2 - i) * 0.88, 1.35 + j * 1.06, 0.78, 0.94), BLUE, 1.0)
+    axes.text(1.62, 0.75, "9 base crops", ha="center", va="center", fontsize=9, color=BLUE)
+    box(axes, (3.75, 1.4, 1.5, 6.8), "encoder", INK, rotation=90)
+    box(axes, (6.35, 6.1, 2.4, 2.1), "student\nprojector", ORANGE)
+    box(axes, (6.35, 1.75, 2.4, 2.1), "teacher\nprojector", GREY)
+    for color, height in ((ORANGE, 7.15), (BLUE, 2.8)):
+        arrow(axes, (2.95, height), (3.7, height), color)
+        arrow(axes, (5.3, height), (6.3, height), color)
+        arrow(axes, (8.8, height), (9.95, height), color)
+    arrow(axes, (7.55, 6.0), (7.55, 3.95), GREY, style="dashed")
+    axes.text(7.75, 5.25, "moving", fontsize=9, color=GREY, va="center")
+    axes.text(7.75, 4.7, "average", fontsize=9, color=GREY, va="center")
+    axes.text(7.55, 1.15, "no gradient", fontsize=9, color=GREY, ha="center", va="center")
+    axes.text(7.55, 8.65, "learns", fontsize=9, color=ORANGE, ha="center", va="center")
+
+
+def framed(axes: Axes, crop: Tensor, place: tuple[float, float, float, float], color: str, width: float = 2.2) -> None:
+    """A crop at (left, bottom, width, height), patient's right on the left."""
+    inset = axes.inset_axes(place, transform=axes.transData)
+    inset.imshow(crop.T.flip(1), cmap="gray", origin="lower", vmin=0, vmax=1, aspect="auto")
+    inset.set(xticks=[], yticks=[])
+    for spine in inset.spines.values():
+        spine.set(edgecolor=color, linewidth=width)
+
+
+def box(axes: Axes, place: tuple[float, float, float, float], text: str, color: str, rotation: int = 0) -> None:
+    """A network: a rounded box with its name."""
+    from matplotlib.patches import FancyBboxPatch
+
+    left, bottom, width, height = place
+    style = "round,pad=0,rounding_size=0.25"
+    axes.add_patch(
+        FancyBboxPatch((left, bottom), width, height, boxstyle=style, facecolor="white", edgecolor=color, linewidth=1.8)
+    )
+    centre = (left + width / 2, bottom + height / 2)
+    axes.text(*centre, text, ha="center", va="center", fontsize=10.5, color=color, rotation=rotation)
+
+
+def arrow(axes: Axes, tail: tuple[float, float], head: tuple[float, float], color: str, style: str = "solid") -> None:
+    """A straight arrow."""
+    look = {"arrowstyle": "-|>", "color": color, "linewidth": 1.7, "linestyle": style, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", xy=head, xytext=tail, arrowprops=look)
+
+
+def draw_bars(axes: Axes, labels: Tensor, predicted: Tensor | None = None, fontsize: float = 9) -> None:
+    """The position label, and beside it what a model predicts, one pair of bars a base crop."""
+    cells = torch.arange(len(labels))
+    width = 0.8 if predicted is None else 0.4
+    axes.bar(cells - (0 if predicted is None else 0.2), labels, width, color=BLUE, label="overlap (label)")
+    if predicted is not None:
+        axes.bar(cells + 0.2, predicted, width, color=ORANGE, label="similarity (predicted)")
+        axes.legend(fontsize=fontsize - 1, frameon=False, loc="upper left", handlelength=1.2, borderpad=0)
+    top = max(1.0 if predicted is None else 0.0, 1.45 * float(labels.max()))
+    axes.set(xticks=cells.tolist(), ylim=(0, min(top, 1.0)), xlim=(-0.6, len(labels) - 0.4))
+    axes.set_xlabel("base crop", fontsize=fontsize)
+    axes.tick_params(labelsize=fontsize)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def save_gif(image: Tensor, path: Path, frames: int = 48) -> None:
+    """A crop on a closed path through the volume, and its position label; few colours keep the file small."""
+    from PIL.Image import Dither
+
+    pictures = [moving_frame(image, path_start(i / frames)) for i in range(frames)]
+    palette = mosaic(pictures[::6]).quantize(64)
+    small = [picture.quantize(palette=palette, dither=Dither.NONE) for picture in pictures]
+    small[0].save(path, save_all=True, append_images=small[1:], duration=110, loop=0, optimize=True)
+    print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def mosaic(pictures: list[Image]) -> Image:
+    """Pictures below each other, for a palette that serves them all."""
+    from PIL import Image
+
+    width, height = pictures[0].size
+    whole = Image.new("RGB", (width, height * len(pictures)))
+    for row, picture in enumerate(pictures):
+        whole.paste(picture, (0, row * height))
+    return whole
+
+
+def path_start(turn: float) -> tuple[int, int, int]:
+    """First voxel of the crop after a share of the path, a figure of eight that reaches every border."""
+    span = [block - side for block, side in zip(GRID.block_size, GRID.random_size, strict=True)]
+    x = span[0] / 2 * (1 + math.sin(2 * math.pi * turn))
+    y = span[1] / 2 * (1 + math.sin(4 * math.pi * turn))
+    return round(x), round(y), 0
+
+
+def moving_frame(image: Tensor, start: tuple[int, int, int]) -> Image:
+    """One frame of the moving crop."""
+    from matplotlib.figure import Figure
+
+    labels = vl.position_labels(torch.tensor([start]), GRID)[0]
+    figure = Figure(figsize=(6, 3), dpi=90, facecolor="white")
+    draw_slice(figure.add_axes((0.0, 0.0, 0.5, 1.0)), image, start, labels)
+    bars = figure.add_axes((0.585, 0.2, 0.4, 0.66))
+    draw_bars(bars, labels)
+    bars.set_title("position label of the orange crop", fontsize=9)
+    return rendered(figure)
+
+
+def rendered(figure: Figure) -> Image:
+    """A figure as a picture in memory."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return Image.open(buffer).convert("RGB")
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """A figure as a PNG of 128 colours, which is a third of the size and looks the same."""
+    from PIL.Image import Dither
+
+    rendered(figure).quantize(128, dither=Dither.NONE).save(path, optimize=True)
+    print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
