@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from voco_lite.config import Size
 from voco_lite.encoders.attention import window_attention
 from voco_lite.encoders.residual import ResidualBlock
+from voco_lite.encoders.rows import linear, mlp
 from voco_lite.encoders.windows import Move, relative_position_index, stage_moves, window_plan
 
 Merging = Literal["current", "legacy"]
@@ -67,15 +68,12 @@ class WindowAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between them."""
+    """Parameters of two linear layers with a GELU between them."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
         self.linear1 = nn.Linear(channels, hidden)
         self.linear2 = nn.Linear(hidden, channels)
-
-    def forward(self, rows: Float[Tensor, "rows channels"]) -> Float[Tensor, "rows channels"]:
-        return self.linear2(F.gelu(self.linear1(rows)))
 
 
 class SwinBlock(nn.Module):
@@ -93,10 +91,10 @@ class SwinBlock(nn.Module):
         """Rows in this block's window order."""
         attn = self.attn
         plan = window_plan(grid, WINDOW, self.shifted, rows.device)
-        qkv = attn.qkv(self.norm1(rows))
+        qkv = linear(self.norm1(rows), attn.qkv)
         mixed = window_attention(qkv, attn.relative_position_bias_table, attn.qkv.bias, plan)
-        rows = rows + attn.proj(mixed)
-        return rows + self.mlp(self.norm2(rows))
+        rows = rows + linear(mixed, attn.proj)
+        return mlp(rows, self.norm2, self.mlp.linear1, self.mlp.linear2)
 
 
 class PatchMerging(nn.Module):
@@ -116,7 +114,7 @@ class PatchMerging(nn.Module):
         """Corners in today's order (`stage_moves`)."""
         if self.merging == "legacy":
             corners = corners.index_select(1, torch.tensor(_LEGACY_CORNERS, device=corners.device))
-        return self.reduction(self.norm(corners.flatten(1)))
+        return linear(self.norm(corners.flatten(1)), self.reduction)
 
 
 class Stage(nn.Module):

@@ -1,0 +1,166 @@
+"""The Swin encoder against MONAI's, forward and backward, side by side.
+
+    python tests/benchmarks/encoder.py [--sizes 64] [--features 48] [--rounds 7] [--crops 1] [--threads 2]
+
+Both sides have the same weights, the same crops, the same threads and the same allocator settings, and run in turn
+within one process: a ratio is that of the medians. "transformer" is the Swin transformer alone (five hidden maps),
+"encoder" all that VoCo pre-trains (five maps, pooled). Peak memory is the growth of one step over the resident size
+before it, each side in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from voco_lite.encoders.swin import SwinEncoder
+from voco_lite.train.hardware import keep_memory_pages
+
+Step = Callable[[], None]
+PARTS, SIDES = ("transformer", "encoder"), ("voco_lite", "MONAI")
+
+
+class MonaiEncoder(nn.Module):
+    """MONAI's modules, wired and pooled as the released class `Swin` does."""
+
+    def __init__(self, feature_size: int, checkpointing: bool) -> None:
+        super().__init__()
+        from monai.networks.nets import SwinUNETR
+
+        network = SwinUNETR(1, 2, feature_size=feature_size, use_v2=True, use_checkpoint=checkpointing)
+        self.swinViT = network.swinViT
+        for name in ("encoder1", "encoder2", "encoder3", "encoder4", "encoder10"):
+            setattr(self, name, getattr(network, name))
+
+    def forward(self, crops: Tensor) -> Tensor:
+        transformer: Any = self.swinViT
+        hidden = transformer(crops, True)
+        maps = [self.encoder1(crops), self.encoder2(hidden[0]), self.encoder3(hidden[1]), self.encoder4(hidden[2])]
+        maps.append(self.encoder10(hidden[4]))
+        return torch.cat([nn.functional.adaptive_avg_pool3d(x, 1).flatten(1) for x in maps], 1)
+
+
+def build(side: str, part: str, size: int, features: int, crops: int, checkpointing: bool) -> tuple[nn.Module, Step]:
+    """A network and one training step of it without an optimizer."""
+    torch.manual_seed(0)
+    network: nn.Module = (
+        SwinEncoder(features, activation_checkpointing=checkpointing)
+        if side == "voco_lite"
+        else MonaiEncoder(features, checkpointing)
+    )
+    batch = torch.rand(crops, 1, size, size, size)
+    transformer: Any = network.swinViT
+
+    def step() -> None:
+        network.zero_grad(set_to_none=True)
+        if part == "transformer":
+            loss = torch.stack([x.square().mean() for x in transformer(batch)]).sum()
+        else:
+            pooled = network(batch)
+            loss = (pooled.pooled if side == "voco_lite" else pooled).square().sum()
+        loss.backward()
+
+    return network, step
+
+
+def measure(steps: dict[str, Step], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """(Wall, CPU) seconds of every round, the sides in turn, after one warm-up each."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
+    for round_ in range(-1, rounds):
+        for name, step in steps.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            step()
+            if round_ >= 0:
+                seconds[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    return seconds
+
+
+def resident() -> int:
+    """Resident bytes now."""
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * resource.getpagesize()
+
+
+def peak(arguments: list[str]) -> float:
+    """Megabytes that one step needs, measured in a fresh process."""
+    command = [sys.executable, __file__, "--child", *arguments]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def child(side: str, part: str, size: int, features: int, crops: int, checkpointing: bool) -> None:
+    _, step = build(side, part, size, features, crops, checkpointing)
+    before = resident()
+    step()
+    # Not `ru_maxrss`, which a process inherits from the one that started it.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    print((int(status["VmHWM"].split()[0]) * 1024 - before) / 1e6)
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def compare(part: str, size: int, features: int, options: argparse.Namespace) -> None:
+    """One comparison, printed."""
+    built = {side: build(side, part, size, features, options.crops, options.checkpointing) for side in SIDES}
+    theirs = {k: v for k, v in built["MONAI"][0].state_dict().items() if not k.startswith(("decoder", "out"))}
+    built["voco_lite"][0].load_state_dict(theirs)
+    seconds = measure({side: step for side, (_, step) in built.items()}, options.rounds)
+    wall, cpu = (
+        {side: statistics.median(round_[clock] for round_ in values) for side, values in seconds.items()}
+        for clock in (0, 1)
+    )
+    print(f"{part}, {options.crops} crop(s) of {size}^3, feature size {features}, {options.rounds} rounds")
+    for name, values in (("wall", wall), ("CPU", cpu)):
+        ours, other = values["voco_lite"], values["MONAI"]
+        print(f"  {name:5s} voco_lite {ours:7.2f} s   MONAI {other:7.2f} s   {other / ours:5.2f}x faster")
+    if not options.no_memory:
+        flags = [str(value) for value in (size, features, options.crops, int(options.checkpointing), options.threads)]
+        ours, other = (peak([side, part, *flags]) for side in SIDES)
+        print(f"  peak  voco_lite {ours:7.0f} MB  MONAI {other:7.0f} MB  {ours / other:5.2f} of it")
+
+
+def main() -> None:
+    warnings.filterwarnings("ignore")
+    keep_memory_pages()
+    if sys.argv[1:2] == ["--child"]:
+        side, part, size, features, crops, checkpointing, threads = sys.argv[2:]
+        torch.set_num_threads(int(threads))
+        child(side, part, int(size), int(features), int(crops), bool(int(checkpointing)))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64])
+    parser.add_argument("--features", type=int, nargs="+", default=[48])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--crops", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--checkpointing", action="store_true", help="activation checkpointing on both sides")
+    parser.add_argument("--no-memory", action="store_true", help="skip the peak memory")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {datetime.date.today()}")
+    for size in options.sizes:
+        for features in options.features:
+            for part in options.parts:
+                compare(part, size, features, options)
+
+
+if __name__ == "__main__":
+    main()
