@@ -1,6 +1,7 @@
 """A run that learns in seconds: four volumes whose places differ, and a small encoder.
 
-`python tests/tiny_run.py RUN_FOLDER` trains it; the tests of resumption kill that.
+`python tests/tiny_run.py RUN_FOLDER STEPS [ACCUMULATION]` trains it: the tests of resumption kill that, and those of
+several processes start it in each.
 """
 
 from __future__ import annotations
@@ -76,4 +77,5 @@ def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    train(tiny_config(steps=int(sys.argv[2]), checkpoint_every=3, log_every=2, run_folder=sys.argv[1]))
+    folder, steps, accumulation = sys.argv[1], int(sys.argv[2]), int((sys.argv[3:] or ["1"])[0])
+    train(tiny_config(steps=steps, accumulation=accumulation, checkpoint_every=3, log_every=2, run_folder=folder))
