@@ -8,7 +8,7 @@
 #
 # **Prerequisites.** Notebooks 02 to 04, or trust.
 #
-# **Time.** Three minutes of training on a laptop's CPU, half a minute on a GPU; 2 GB of memory.
+# **Time.** Some minutes of training; it took seven on a single, busy CPU core. One gigabyte of memory.
 
 # %% tags=["parameters"]
 SIZE = "laptop"  # "laptop" or "ci": how much is computed
@@ -142,7 +142,8 @@ history = vl.pretrain(model, dataset, config.train, held_out=held_out, callbacks
 #
 # ## 5 · Results
 # The goals for the laptop size are an intra loss of at most 0.30, a top-1 of at least 0.75, and at least 0.70 across
-# subjects. Machines differ in the last digits, and digits add up; the asserted bands leave room for that.
+# subjects; 0.22, 0.84 and 0.71 were measured. Machines differ in the last digits, and digits add up; the asserted bands
+# leave room for that.
 
 # %%
 after = history.last_held_out
@@ -217,7 +218,8 @@ first, now = (vl.measure_held_out(network, [case], config.crops) for network in 
 print(
     f"{case.source}: intra loss {first.intra_loss:.2f} -> {now.intra_loss:.2f}, top-1 {first.top1:.2f} -> {now.top1:.2f}"
 )
-checks.expect("top-1 on this case", now.top1, between=(0.0, 1.0))
+is_parent = default and case.source == "abdomen-ct"
+checks.expect("top-1 on this case", now.top1, between=(0.7, 1.0), applies=is_parent)
 
 # %% [markdown]
 # ## 8 · What is left behind
