@@ -56,3 +56,17 @@ def test_a_run_killed_at_random_steps_ends_as_if_it_had_not_been(tmp_path):
     killed, whole = (load_checkpoint(tmp_path / folder / FINAL)["model"] for folder in ("killed", "whole"))
     assert same_weights(killed, whole)
     assert trace(History.load(tmp_path / "killed")) == trace(History.load(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+def test_two_processes_write_one_log_of_their_means_that_one_process_does_not_continue(tmp_path):
+    two, one = tmp_path / "two", tmp_path / "one"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    subprocess.run([*launch, str(_SCRIPT), str(two), "4"], env=environment, check=True)
+    subprocess.run([sys.executable, str(_SCRIPT), str(one), "4", "2"], env=environment, check=True)
+    for mine, other in zip(*(trace(History.load(folder)) for folder in (two, one)), strict=True):
+        assert mine == pytest.approx(other, rel=1e-3)
+    command = [sys.executable, str(_SCRIPT), str(two), "4"]
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1 and "provenance.processes: 2 -> 1" in refused.stderr
