@@ -8,6 +8,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 DEMO := runs/demo
+# Parameters of the demo's notebook, such as DEMO_OPTIONS="-p SIZE ci"; empty: its own.
+DEMO_OPTIONS ?=
 # Parts of `make test`, such as PARTS="lint default"; empty: all.
 PARTS ?=
 
@@ -31,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## Pre-train on warps of a real CT, in a notebook; minutes on a laptop
 	@$(PY) -m voco_lite samples fetch || echo "The real CT is not there: going on with phantoms made by code."
 	@if [ -d $(DEMO) ]; then rm -rf $(DEMO).before && mv $(DEMO) $(DEMO).before; fi
-	$(PY) -m voco_lite notebooks run 05_pretrain --out-folder $(DEMO)
+	$(PY) -m voco_lite notebooks run 05_pretrain --out-folder $(DEMO) $(DEMO_OPTIONS)
 	@$(PY) -m voco_lite notebooks summary $(DEMO)
 
 test: setup ## All tests, in parts
