@@ -134,6 +134,7 @@ def draw(record, model):
 
 
 history = vl.pretrain(model, dataset, config.train, held_out=held_out, callbacks=[draw])
+picture.update(viewers.plot_history(history))  # also when the run was finished before
 
 # %% [markdown]
 # **What you should see:** on the left, losses that fall below *all similarities 0* (nothing learnt) and then below the
@@ -188,8 +189,9 @@ trained_picture = show(model)
 trained_picture
 
 # %% [markdown]
-# **What you should see:** the untrained network finds every base crop somewhat similar: a carpet of orange. The trained
-# one is silent where there is no overlap, and its bars follow the blue ones.
+# **What you should see:** the untrained network finds nearly every base crop somewhat similar: a carpet of orange. The
+# trained one says nothing about most base crops that the crop does not touch, and its highest bar stands where the
+# overlap is largest, or next to it. It still errs: a third of the overlap may be missing.
 #
 # Move the crop yourself. First the untrained network:
 
