@@ -18,7 +18,11 @@ from rounds import machine
 
 from voco_lite import notebooks
 
-CODE = "import sys; from voco_lite import notebooks; notebooks.run(sys.argv[1], {'SIZE': sys.argv[2]}, sys.argv[3], progress=False)"
+CODE = """
+import sys
+from voco_lite import notebooks
+notebooks.run(sys.argv[1], {"SIZE": sys.argv[2]}, sys.argv[3], progress=False)
+"""
 
 
 def main() -> None:
