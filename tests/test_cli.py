@@ -1,5 +1,7 @@
 """The command line: help, training on made data and on a folder, official mode, errors with exit code 2."""
 
+import contextlib
+import io
 import json
 import shlex
 import subprocess
@@ -9,11 +11,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 
 from tiny_run import trace
 from voco_lite import samples
 from voco_lite.checkpoints import load_checkpoint, load_model
 from voco_lite.cli import main
+from voco_lite.encoders import SwinEncoder
+from voco_lite.official_weights import KNOWN_FILES
 from voco_lite.train import History
 
 # Small enough for seconds: 2 x 2 base crops of 16 voxels, two steps, no gauges.
@@ -46,7 +51,7 @@ def scans(tmp_path_factory):
 def test_without_arguments_the_commands_are_listed(capsys):
     assert main([]) == 0
     shown = capsys.readouterr().out
-    assert all(command in shown for command in ("pretrain", "samples", "notebooks"))
+    assert all(command in shown for command in ("pretrain", "weights", "plan", "samples", "notebooks"))
 
 
 def test_help_shows_the_options_of_every_part(capsys):
@@ -225,3 +230,108 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
     monkeypatch.setattr(samples, "catalogue", stop)
     assert main(["samples"]) == 130
     assert "continues from the newest checkpoint" in capsys.readouterr().err
+
+
+# Weights
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    """A small weight file with the released names."""
+    file = tmp_path_factory.mktemp("official") / "VoCo_tiny.pt"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        torch.save({"state_dict": {f"module.backbone.{k}": v for k, v in SwinEncoder(12).state_dict().items()}}, file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def swin_run(scans, official, tmp_path_factory):
+    """The folder of a run that started from the weights, its arguments, and what it printed."""
+    folder = tmp_path_factory.mktemp("swin") / "run"
+    options = "--encoder.name swin-tiny --crops.crop-size 64 64 64 --crops.cells 2 1 1 --crops.random-crops 1"
+    size = "--volume.size 128 64 64 --train.steps 1"
+    arguments = ["--data", scans, *options.split(), *size.split(), "--weights", official]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert pretrain(folder, *arguments, "--allow-unverified") == 0
+    return folder, arguments, printed.getvalue()
+
+
+def test_released_weights_are_listed_with_size_and_digest(capsys):
+    assert main(["weights"]) == 0
+    shown = capsys.readouterr().out
+    for file in KNOWN_FILES.values():
+        assert file.name in shown and file.sha256 in shown and f"{file.megabytes} MB" in shown
+
+
+def test_a_file_is_loaded_into_the_encoder_that_fits_and_reported(official, capsys):
+    assert main(["weights", "load", str(official), "--allow-unverified"]) == 0
+    shown = capsys.readouterr().out
+    assert "feature size 12 (swin-tiny)" in shown and "loaded      145 tensors" in shown and "legacy" in shown
+
+
+def test_an_unknown_file_is_loaded_only_when_that_is_allowed(official, capsys):
+    assert main(["weights", "load", str(official)]) == 2
+    assert "allow_unverified" in capsys.readouterr().err
+
+
+def test_weights_that_are_nowhere_name_the_released_ones(capsys):
+    assert main(["weights", "load", "absent.pt"]) == 2
+    assert "VoCo_B_SSL_head.pt" in capsys.readouterr().err
+
+
+def test_a_released_name_is_fetched(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("voco_lite.official_weights.download_official_weights", lambda name: tmp_path / name)
+    assert main(["weights", "fetch", "VoComni_B.pt"]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "VoComni_B.pt")
+
+
+def test_a_fetch_without_network_ends_with_one_line(monkeypatch, capsys):
+    def fail(name):
+        raise ConnectionError(f"{name} could not be fetched. Download it elsewhere.")
+
+    monkeypatch.setattr("voco_lite.official_weights.starting.download_official_weights", fail)
+    assert main(["weights", "load", "VoComni_B.pt"]) == 2
+    assert capsys.readouterr().err == "error: VoComni_B.pt could not be fetched. Download it elsewhere.\n"
+
+
+def test_loading_nothing_says_what_to_give(capsys):
+    assert main(["weights", "export"]) == 2
+    assert "needs a run folder" in capsys.readouterr().err
+
+
+def test_a_run_starts_from_weights_with_declared_fresh_heads(swin_run, official):
+    folder, _, printed = swin_run
+    assert "loaded      145 tensors" in printed and "Fresh: the projector" in printed
+    entries = load_checkpoint(folder / "final.pt")
+    assert entries["provenance"]["started_from"]["file"] == official.name
+    assert entries["config"]["encoder"]["merging"] == "legacy"
+    # One step of a warm-up moves a weight by less than its learning rate.
+    name = "swinViT.patch_embed.proj.weight"
+    given = torch.load(official, weights_only=True)["state_dict"][f"module.backbone.{name}"]
+    torch.testing.assert_close(entries["model"][f"encoder.{name}"], given, rtol=0, atol=2e-3)
+
+
+def test_a_run_is_not_resumed_from_other_weights(swin_run, capsys):
+    folder, arguments, _ = swin_run
+    assert pretrain(folder, *arguments[:-2], "--encoder.merging", "legacy") == 2
+    assert "started_from" in capsys.readouterr().err
+
+
+def test_weights_are_refused_before_training_where_unverified(swin_run, tmp_path, capsys):
+    _, arguments, _ = swin_run
+    assert pretrain(tmp_path / "run", *arguments) == 2
+    assert "allow_unverified" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_a_trained_encoder_is_exported_for_monai(swin_run, tmp_path, capsys):
+    folder, _, _ = swin_run
+    target = tmp_path / "swinunetr.pt"
+    assert main(["weights", "export", str(folder), "--out", str(target), "--out-channels", "5"]) == 0
+    shown = capsys.readouterr().out
+    assert "LegacyPatchMerging" in shown and shown.rstrip().endswith(str(target))
+    state = torch.load(target, weights_only=True)
+    assert state["out.conv.conv.weight"].shape[0] == 5
+    trained = load_checkpoint(folder / "final.pt")["model"]["encoder.encoder10.layer.conv1.conv.weight"]
+    assert torch.equal(state["encoder10.layer.conv1.conv.weight"], trained)

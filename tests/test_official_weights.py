@@ -397,3 +397,45 @@ def test_plain_conv_gives_maps_of_its_channels_and_strides(norm, size):
 def test_plain_conv_refuses_a_size_without_variance_in_its_last_stage():
     with pytest.raises(ValueError, match="at least 64"):
         PlainConvEncoder("instance", channels=(4, 4, 8, 8, 8, 8))(torch.rand(1, 1, 32, 32, 32))
+
+
+# Going on from them
+
+
+def started(tmp_path: Path, **changes: Any) -> tuple[VoCo, dict[str, Tensor], LoadReport]:
+    from voco_lite.official_weights import start_from_weights
+
+    model, state = VoCo(voco_config(**changes)), released_state()
+    return model, state, start_from_weights(model, saved(tmp_path, state), allow_unverified=True)
+
+
+def test_a_run_that_starts_from_weights_keeps_the_heads_of_its_seed(tmp_path):
+    model, state, _ = started(tmp_path)
+    fresh_heads = VoCo(voco_config()).projector.state_dict()
+    assert all(torch.equal(tensor, fresh_heads[name]) for name, tensor in model.projector.state_dict().items())
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.encoder.state_dict().items())
+
+
+def test_the_report_declares_what_is_fresh(tmp_path):
+    _, _, report = started(tmp_path)
+    assert "Fresh: the projector, " in str(report) and "Fresh: the teacher's projector, a copy of it." in str(report)
+
+
+def test_a_teacher_that_copies_the_student_copies_the_loaded_encoder(tmp_path):
+    model, state, report = started(tmp_path, objective__name="cvpr24")
+    assert model.teacher_encoder is not None
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.teacher_encoder.state_dict().items())
+    assert not any("keeps its weights" in note for note in report.notes)
+
+
+def test_a_teacher_of_the_official_mode_keeps_its_random_encoder_and_the_report_says_so(tmp_path):
+    model, state, report = started(tmp_path, objective__name="cvpr24", mode="official")
+    assert model.teacher_encoder is not None
+    name = "encoder10.layer.conv1.conv.weight"
+    assert not torch.equal(model.teacher_encoder.state_dict()[name], state[name])
+    assert any("The teacher's encoder keeps its weights" in note for note in report.notes)
+
+
+def test_a_model_remembers_what_it_started_from(tmp_path):
+    model, _, report = started(tmp_path)
+    assert model.started_from == {"file": "weights.pt", "sha256": report.sha256, "identity": None}

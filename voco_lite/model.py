@@ -107,12 +107,16 @@ class VoCo(nn.Module):
     Args:
         config: Encoder and objective; `config.train.seed` seeds the weights.
         in_channels: Channels of the crops.
+
+    Attributes:
+        started_from: File and digest of the weights that the encoder started from; None: fresh weights.
     """
 
     def __init__(self, config: PretrainConfig, in_channels: int = 1) -> None:
         super().__init__()
         self.config = config
         self.objective = objective(config.objective.name, config.objective.mode)
+        self.started_from: dict[str, str | None] | None = None
         seed = mixed_seed(config.train.seed, 0) % 2**63
         self.encoder = build_encoder(config.encoder, in_channels, seed)
         self.projector = self._new_projector(seed)

@@ -7,6 +7,7 @@ from voco_lite.official_weights.known import KNOWN_FILES, KnownFile, identify
 from voco_lite.official_weights.loading import load_official_weights
 from voco_lite.official_weights.merging import LegacyPatchMerging, merging_of, set_merging
 from voco_lite.official_weights.report import LoadReport, Mismatch
+from voco_lite.official_weights.starting import find_weights, fitting_encoder, start_from_weights
 
 __all__ = [
     "KNOWN_FILES",
@@ -17,8 +18,11 @@ __all__ = [
     "describe_weights",
     "download_official_weights",
     "export_swinunetr",
+    "find_weights",
+    "fitting_encoder",
     "identify",
     "load_official_weights",
     "merging_of",
     "set_merging",
+    "start_from_weights",
 ]

@@ -82,6 +82,7 @@ class Run:
             "precision": accelerator.mixed_precision,
             "processes": accelerator.num_processes,
             "device": str(self.device),
+            "started_from": model.started_from,
         }
 
     def begin(self) -> bool:

@@ -1,0 +1,71 @@
+"""The command line, generated from the dataclasses: `python -m voco_lite pretrain | weights | plan | samples | notebooks`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import tyro
+
+from voco_lite.cli.material import Notebooks, Samples
+from voco_lite.cli.planning import Plan
+from voco_lite.cli.pretraining import PARTS, Pretrain
+from voco_lite.cli.weights import Weights
+from voco_lite.config import PretrainConfig
+
+__all__ = ["COMMANDS", "Notebooks", "Plan", "Pretrain", "Samples", "Weights", "main"]
+
+COMMANDS = (Pretrain, Weights, Plan, Samples, Notebooks)
+_PROGRAM = "python -m voco_lite"
+_DESCRIPTION = "Learn and explore volume contrastive (VoCo) pre-training of 3-D medical images."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, or 2 after a wrong input, which is explained in one line."""
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        command = tyro.cli(_commands(given), args=given, prog=_PROGRAM, description=_DESCRIPTION)
+        command.run()
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; closing it at exit shall not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, FileNotFoundError, ConnectionError) as error:
+        notes = getattr(error, "__notes__", [])
+        print("error:", " ".join(" ".join([str(error), *notes]).split()), file=sys.stderr)
+        return 2
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2
+    except KeyboardInterrupt:
+        print("error: interrupted. The same command continues from the newest checkpoint.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _commands(arguments: Sequence[str]) -> Any:
+    """The subcommands; the defaults of `pretrain` and `plan` are those of the preset that the arguments name."""
+    config = PretrainConfig.preset("laptop")
+    preset = _option(arguments, "preset") or "laptop"
+    if arguments and arguments[0] in ("pretrain", "plan"):
+        official = {"mode": "official"} if _option(arguments, "objective.mode") == "official" else {}
+        config = PretrainConfig.preset(preset, **official)
+    settings: dict[str, Any] = {"preset": preset, **{name: getattr(config, name) for name in PARTS}}
+    pretrain, plan = Pretrain(**settings), Plan(**settings)
+    return (
+        Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=pretrain, prefix_name=False)]
+        | Annotated[Weights, tyro.conf.subcommand("weights", prefix_name=False)]
+        | Annotated[Plan, tyro.conf.subcommand("plan", default=plan, prefix_name=False)]
+        | Annotated[Samples, tyro.conf.subcommand("samples", prefix_name=False)]
+        | Annotated[Notebooks, tyro.conf.subcommand("notebooks", prefix_name=False)]
+    )
+
+
+def _option(arguments: Sequence[str], name: str) -> str | None:
+    """The value of `--name value` or `--name=value`."""
+    for here, following in zip(arguments, [*arguments[1:], None], strict=False):
+        if here == f"--{name}":
+            return following
+        if here.startswith(f"--{name}="):
+            return here.split("=", 1)[1]
+    return None

@@ -1,0 +1,115 @@
+"""`pretrain`: from a preset and its options to a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from voco_lite.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from voco_lite.model import VoCo
+    from voco_lite.volumes import Volume
+
+PARTS = [part.name for part in dataclasses.fields(PretrainConfig)]
+_HELD_OUT_SEED = 1000
+
+
+@dataclass(frozen=True)
+class Pretrain(PretrainConfig):
+    """Pre-train a model, on sample data or on a folder of scans; the same command continues an interrupted run.
+
+    Attributes:
+        preset: Named settings that all other options start from: laptop, ci, workshop-gpu, or published ones
+            (cvpr24, tpami25-B, tpami25-L, tpami25-H).
+        data: A folder of NIfTI files or DICOM series, or made data: "population" (warps of one real CT) or "phantoms".
+        pattern: Keep scans of a folder whose file name fits, such as "*_ct.nii.gz".
+        subjects: How many made subjects to train on; a folder is used whole.
+        held_out: Volumes for the held-out gauges: a number of made subjects, a number of volumes to take from the end
+            of the folder, or another folder; 0 measures nothing.
+        weights: Official weights that the encoder starts from: a .pt file, or the name of a released one
+            (`python -m voco_lite weights`). The projector starts fresh: no released file holds one.
+        allow_unverified: Accept weights whose digest is not that of a released file.
+    """
+
+    preset: str = "laptop"  # type: ignore[assignment]  # hides the constructor of that name, on purpose
+    data: str = "population"
+    pattern: str | None = None
+    subjects: int = 24
+    held_out: str = "8"
+    weights: str | None = None
+    allow_unverified: bool = False
+
+    def run(self) -> None:
+        """Train, then say what was learnt and where it lies."""
+        from voco_lite import VoCo, VoCoDataset, pretrain
+
+        config = PretrainConfig(**{name: getattr(self, name) for name in PARTS})
+        if config.train.run_folder is None:
+            config = config.changed(run_folder=str(Path("runs") / f"{self.preset}-{Path(self.data).name}"))
+        model = VoCo(config)
+        if self.weights is not None:
+            self._start(model, self.weights)
+        training, held_out = _volumes(self.data, self.pattern, self.subjects, self.held_out, config)
+        dataset = VoCoDataset(training, config.crops, seed=config.train.seed)
+        history = pretrain(model, dataset, config.train, held_out=held_out)
+        _report(history)
+
+    def _start(self, model: VoCo, weights: str) -> None:
+        from voco_lite.official_weights import find_weights, start_from_weights
+
+        report = start_from_weights(model, find_weights(weights), self.allow_unverified)
+        print(report)
+
+
+def _volumes(
+    data: str, pattern: str | None, subjects: int, held_out: str, whole: PretrainConfig
+) -> tuple[Sequence[Volume], Sequence[Volume]]:
+    """Training and held-out volumes; scans of a folder are read when they are drawn, and kept prepared beside the run.
+
+    Raises:
+        ValueError: `held_out` is neither a number nor a folder, or leaves nothing to train on.
+        FileNotFoundError: `data` is no folder.
+    """
+    from voco_lite import VolumeFolder, samples
+
+    config, cache = whole.volume, Path(whole.train.run_folder or "runs") / "prepared"
+    training: Sequence[Volume]
+    others: Sequence[Volume] = []
+    number = int(held_out) if held_out.isdecimal() else None
+    if number is None and not Path(held_out).exists():
+        raise ValueError(f"held_out must be a number or a folder, got {held_out!r}. Give 0 to measure nothing.")
+    if data in ("population", "phantoms"):
+        source: Any = "auto" if data == "population" else "phantom"
+        training = samples.population(subjects, config, source=source)
+        seed = _HELD_OUT_SEED
+        if number:
+            others = samples.population(number, config, first_seed=seed, source=source)
+    elif Path(data).exists():
+        training = VolumeFolder(data, config, pattern, cache)
+        if number is not None and number >= len(training):
+            raise ValueError(
+                f"held_out must leave volumes to train on, got {number} of {len(training)} in {data}. Give less."
+            )
+        if number:
+            training, others = training[:-number], training[-number:]
+    else:
+        raise FileNotFoundError(f'There is no folder {data}. Give a folder of scans, "population" or "phantoms".')
+    return training, VolumeFolder(held_out, config, pattern, cache) if number is None else others
+
+
+def _report(history: Any) -> None:
+    """The held-out gauges beside their untrained values, the verdict, and where everything lies."""
+    first, last = history.first_held_out, history.last_held_out
+    if first is not None:
+        for name, label in (
+            ("intra_loss", "held-out intra loss"),
+            ("top1", "position top-1"),
+            ("top1_across", "position top-1 across subjects"),
+        ):
+            if getattr(last, name) is not None:
+                print(f"{label}: {getattr(last, name):.3f} (untrained {getattr(first, name):.3f})")
+    print(f"Run folder: {history.run_folder}")
