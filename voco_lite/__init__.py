@@ -9,7 +9,7 @@ import importlib
 from typing import Any
 
 _MODULES = ("config", "objectives", "volumes", "samples", "crops", "augment", "dataset", "encoders", "losses", "model",
-            "checkpoints", "official_weights", "gauges", "train", "viewers", "checks", "notebooks")  # fmt: skip
+            "checkpoints", "official_weights", "gauges", "train", "planner", "viewers", "checks", "notebooks")  # fmt: skip
 _NAMES = {
     "config": ("PretrainConfig", "VolumeConfig", "CropConfig", "EncoderConfig", "ObjectiveConfig", "TrainConfig"),
     "objectives": ("Objective", "objective"),
