@@ -8,6 +8,7 @@ stay in the cache, and computes the scores again on the way back.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,7 +20,8 @@ from torch.autograd.function import once_differentiable
 
 from voco_lite.encoders.windows import WindowPlan
 
-SCORES_IN_CACHE = 1 << 19  # score matrix entries computed at once on a CPU
+SCORES_IN_CACHE = 1 << 18  # score matrix entries computed at once on a CPU
+_LOG2_E = math.log2(math.e)
 
 
 def window_attention(
@@ -46,7 +48,8 @@ def window_attention(
     crops = qkv.shape[0] // plan.order.numel()
     shapes = tuple((crops * group.windows, group.voxels) for group in plan.groups)
     if qkv.device.type == "cpu" if written_out is None else written_out:
-        return WrittenOut.apply(qkv, extra, shapes, *biases)
+        with torch.autocast("cpu", enabled=False):
+            return WrittenOut.apply(qkv.to(table.dtype), extra.to(table.dtype), shapes, *biases)
     return fused_attention(qkv, extra, shapes, biases)
 
 
@@ -92,7 +95,11 @@ def fused_attention(
 
 
 class WrittenOut(torch.autograd.Function):
-    """Attention of all groups, a few windows at a time; scores are not kept for the backward pass."""
+    """Attention of all groups, a few windows at a time; scores are not kept for the backward pass.
+
+    Powers are those of two: `exp2` costs a quarter of `exp` on a CPU. The backward pass subtracts the logarithm of
+    each query's sum, and each query's mean gradient, inside the matrix products, by one more column.
+    """
 
     @staticmethod
     def forward(
@@ -103,34 +110,41 @@ class WrittenOut(torch.autograd.Function):
         *biases: Float[Tensor, "heads queries keys"],
     ) -> Float[Tensor, "voxels channels"]:
         _, heads, depth = extra.shape
+        binary = [bias * _LOG2_E for bias in biases]
         result = qkv.new_empty(qkv.shape[0], heads * depth)
-        for rows, windows, bias, _ in _chunks(shapes, biases):
+        sums = binary[0].new_empty(qkv.shape[0], heads)
+        for rows, windows, bias, _ in _chunks(shapes, binary):
             q, k, v = _heads_first(qkv[rows], extra, windows, bias)
-            share = _shares(q, k, bias)
-            result[rows].view(windows, -1, heads, depth).copy_((share.to(v.dtype) @ v).transpose(1, 2))
-        ctx.save_for_backward(qkv, extra, *biases)
+            scores = (q[..., :depth] @ k[..., :depth].mT).add_(bias)
+            top = scores.amax(-1, keepdim=True)
+            shares = scores.sub_(top).exp2_()
+            total = shares.sum(-1, keepdim=True)
+            mixed = (shares @ v[..., :depth]).div_(total)
+            result[rows].view(windows, -1, heads, depth).copy_(mixed.transpose(1, 2))
+            sums[rows].view(windows, -1, heads).copy_(total.log2_().add_(top).squeeze(-1).transpose(1, 2))
+        ctx.save_for_backward(qkv, extra, result, sums, *binary)
         ctx.shapes = shapes
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Float[Tensor, "voxels channels"]) -> tuple[Tensor | None, ...]:
-        qkv, extra, *biases = ctx.saved_tensors
+        qkv, extra, result, sums, *binary = ctx.saved_tensors
         _, heads, depth = extra.shape
         to_qkv, to_extra = torch.empty_like(qkv), torch.zeros_like(extra)
-        to_biases = [torch.zeros_like(bias) for bias in biases]
-        for rows, windows, bias, group in _chunks(ctx.shapes, biases):
+        to_biases = [torch.zeros_like(bias) for bias in binary]
+        for rows, windows, bias, group in _chunks(ctx.shapes, binary):
             q, k, v = _heads_first(qkv[rows], extra, windows, bias)
-            share = _shares(q, k, bias)
-            to_result = gradient[rows].view(windows, -1, heads, depth).transpose(1, 2).contiguous()
-            to_v = share.to(v.dtype).mT @ to_result
-            to_score = torch._softmax_backward_data((to_result @ v.mT).to(share.dtype), share, -1, share.dtype)
-            to_biases[group] += to_score.sum(0)
-            scaled = to_score.to(q.dtype).mul_(depth**-0.5)
-            to_k = scaled.mT @ q
+            q[..., depth] = sums[rows].view(windows, -1, heads).transpose(1, 2).neg()
+            above = _gradient_first(gradient[rows], result[rows], q)
+            shares = (q @ k.mT).add_(bias).exp2_()
+            to_v = shares.mT @ above[..., :depth]
+            to_scores = (above @ v.mT).mul_(shares)
+            to_biases[group].add_(to_scores[0] if windows == 1 else to_scores.sum(0))
+            to_k = (to_scores.mT @ q[..., :depth]).div_(_LOG2_E)
             queries = q.shape[2]
             target = to_qkv[rows].view(windows, queries, 3, heads, depth).permute(2, 0, 3, 1, 4)
-            target[0].copy_(scaled @ k)
+            target[0].copy_((to_scores @ k[..., :depth]).mul_(depth**-0.5))
             target[1].copy_(to_k[:, :, :queries])
             target[2].copy_(to_v[:, :, :queries])
             if k.shape[2] > queries:
@@ -157,23 +171,30 @@ def _heads_first(
     windows: int,
     bias: Float[Tensor, "heads queries keys"],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values as (windows, heads, voxels, depth), the virtual key last."""
+    """Queries, keys and values as (windows, heads, voxels, depth + 1), the virtual key last.
+
+    Queries are scaled for scores in powers of two; the last column is open in the queries and 1 in keys and values.
+    """
     heads, queries, keys = bias.shape
     parts = rows.view(windows, queries, 3, heads, -1).permute(2, 0, 3, 1, 4)
-    if keys == queries:
-        q, k, v = parts.contiguous()
-        return q, k, v
-    wide = rows.new_empty(2, windows, heads, keys, parts.shape[-1])
-    wide[:, :, :, :queries] = parts[1:]
-    wide[:, :, :, queries] = extra[:, None]
-    return parts[0].contiguous(), wide[0], wide[1]
+    depth = parts.shape[-1]
+    q = bias.new_empty(windows, heads, queries, depth + 1)
+    torch.mul(parts[0], depth**-0.5 * _LOG2_E, out=q[..., :depth])
+    wide = bias.new_empty(2, windows, heads, keys, depth + 1)
+    wide[..., :queries, :depth] = parts[1:]
+    wide[..., depth] = 1
+    if keys > queries:
+        wide[..., queries, :depth] = extra[:, None]
+    return q, wide[0], wide[1]
 
 
-def _shares(
-    q: Float[Tensor, "windows heads queries depth"],
-    k: Float[Tensor, "windows heads keys depth"],
-    bias: Float[Tensor, "heads queries keys"],
-) -> Float[Tensor, "windows heads queries keys"]:
-    """Softmax of scaled products plus bias."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.mT
-    return (scores.add_(bias) if scores.dtype == bias.dtype else scores + bias).softmax(-1)
+def _gradient_first(
+    gradient: Float[Tensor, "voxels channels"], result: Float[Tensor, "voxels channels"], q: Tensor
+) -> Float[Tensor, "windows heads queries depth_and_one"]:
+    """Gradient of the result, and as last column the negative mean that the softmax's gradient subtracts."""
+    windows, heads, queries, _ = q.shape
+    above = torch.empty_like(q)
+    parts = gradient.view(windows, queries, heads, -1)
+    above[..., :-1] = parts.transpose(1, 2)
+    above[..., -1] = (parts * result.view_as(parts)).sum(-1).neg_().transpose(1, 2)
+    return above
