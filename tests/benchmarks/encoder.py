@@ -46,10 +46,10 @@ class MonaiEncoder(nn.Module):
             setattr(self, name, getattr(network, name))
 
     def forward(self, crops: Tensor) -> Tensor:
-        transformer: Any = self.swinViT
-        hidden = transformer(crops, True)
-        maps = [self.encoder1(crops), self.encoder2(hidden[0]), self.encoder3(hidden[1]), self.encoder4(hidden[2])]
-        maps.append(self.encoder10(hidden[4]))
+        parts: dict[str, Any] = dict(self.named_children())
+        hidden = parts["swinViT"](crops, True)
+        inputs = {"encoder1": crops, "encoder2": hidden[0], "encoder3": hidden[1], "encoder4": hidden[2]}
+        maps = [parts[name](x) for name, x in (inputs | {"encoder10": hidden[4]}).items()]
         return torch.cat([nn.functional.adaptive_avg_pool3d(x, 1).flatten(1) for x in maps], 1)
 
 

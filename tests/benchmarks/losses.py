@@ -43,9 +43,9 @@ def _similarity(a: Tensor, b: Tensor) -> Tensor:
 
 def _prediction(similarity: list[list[Tensor]], labels: list[list[float]]) -> Tensor:
     flat = [(s, y) for row, ys in zip(similarity, labels, strict=True) for s, y in zip(row, ys, strict=True)]
-    positive = sum(-y * (1 - (s - y).abs() + EPS).log() for s, y in flat if y > 0)
+    positive = sum((-y * (1 - (s - y).abs() + EPS).log() for s, y in flat if y > 0), torch.zeros(()))
     absent = [s for s, y in flat if y == 0]
-    negative = sum(-(1 - s + EPS).log() for s in absent) if absent else torch.zeros(())
+    negative = sum((-(1 - s + EPS).log() for s in absent), torch.zeros(()))
     return positive / (sum(y for _, y in flat) + EPS) + negative / (len(absent) + EPS)
 
 

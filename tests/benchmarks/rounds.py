@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
 
-def measure(sides: dict[str, Callable[[int], object]], rounds: int, warm_up: int = 5) -> dict[str, list[float]]:
+def measure(sides: Mapping[str, Callable[[int], object]], rounds: int, warm_up: int = 5) -> dict[str, list[float]]:
     """Seconds of every round, the sides in turn, so that a busy moment of the machine meets all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for round_ in range(-warm_up, rounds):

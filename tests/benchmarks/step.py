@@ -9,6 +9,7 @@ backward of its pooled features. Both in the precision that the device takes, on
 from __future__ import annotations
 
 import argparse
+import itertools
 from types import SimpleNamespace
 
 import torch
@@ -45,7 +46,7 @@ def main() -> None:
         batch = dataset.batch(range(len(volumes)), accelerator.device)
         crops = all_crops(batch)
         # The same batch again and again: loading is measured elsewhere.
-        run.micro_batches = iter(lambda: (0, batch), None)
+        run.micro_batches = ((0, batch) for _ in itertools.count())
 
         def encoder(_: int) -> None:
             with accelerator.autocast():
