@@ -342,3 +342,9 @@ def test_parameters_arrive_and_results_of_an_earlier_run_do_not_stay(tmp_path):
     first = notebooks.run(path, {"STEPS": 7}, tmp_path / "out")
     second = notebooks.run(path, {"STEPS": 1}, tmp_path / "out")
     assert first["numbers"] == {"steps": 7} and second["results"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in notebooks.names() if name[:2].isdigit()])
+def test_a_notebook_keeps_its_bands_at_laptop_size(name, tmp_path, offline):
+    assert notebooks.run(name, {"SIZE": "laptop"}, tmp_path / "out", solution=True, timeout=1500)["numbers"]
