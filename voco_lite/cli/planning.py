@@ -137,9 +137,16 @@ def _data_line(size: DataSize | None) -> str:
 
 
 def _preparation(folder: VolumeFolder) -> tuple[float, int]:
-    """Mean seconds to read and prepare a scan, and of how many."""
-    chosen = range(0, len(folder), max(1, len(folder) // _TIMED_SCANS))[:_TIMED_SCANS]
+    """Mean seconds to read and prepare a scan, and of how many.
+
+    Raises:
+        ValueError: None of them can be used.
+    """
+    part = folder[:: max(1, len(folder) // _TIMED_SCANS)][:_TIMED_SCANS]
     began = time.perf_counter()
-    for index in chosen:
-        folder[index]
-    return (time.perf_counter() - began) / len(chosen), len(chosen)
+    usable, broken = part.checked()
+    if not usable:
+        raise ValueError(
+            f"There must be a scan that can be prepared, got none of {len(part)}. {next(iter(broken.values()))}"
+        )
+    return (time.perf_counter() - began) / len(usable), len(usable)

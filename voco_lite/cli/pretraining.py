@@ -112,4 +112,7 @@ def _report(history: Any) -> None:
         ):
             if getattr(last, name) is not None:
                 print(f"{label}: {getattr(last, name):.3f} (untrained {getattr(first, name):.3f})")
+    for number, (source, reason) in enumerate(history.left_out.items(), start=1):
+        # Reasons name their file, as a rule.
+        print(f"left out {number}: {reason if source in reason else f'{source}: {reason}'}")
     print(f"Run folder: {history.run_folder}")

@@ -7,7 +7,7 @@ augmenting happen for the whole batch on its device.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,70 +19,13 @@ from torch.utils.data import Dataset, get_worker_info
 from voco_lite.augment import Augmentation, augment, draw_augmentation
 from voco_lite.config import CropConfig, Size
 from voco_lite.crops import CropGrid, crop_views, extract_crops, grid_starts, position_labels, sample_starts
+from voco_lite.dataset.batches import Sample, Samples, VoCoBatch
 from voco_lite.dataset.order import mixed_seed
 
 if TYPE_CHECKING:
     from voco_lite.volumes import Volume
 
-
-@dataclass
-class VoCoBatch:
-    """What the model sees of a batch of volumes.
-
-    Attributes:
-        random_crops: Prepared intensity.
-        base_crops: Prepared intensity, in the order of `grid_starts`.
-        position_labels: Overlaps of each random crop with the base crops of its volume, float64.
-        sources: Where each volume's block comes from: source, first voxel, draw.
-    """
-
-    random_crops: Float[Tensor, "volumes random channel x y z"]
-    base_crops: Float[Tensor, "volumes bases channel x y z"]
-    position_labels: Float[Tensor, "volumes random bases"]
-    sources: list[str]
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> VoCoBatch:
-        """The same batch on a device."""
-        random, bases, labels = (
-            tensor.to(device, non_blocking=non_blocking)
-            for tensor in (self.random_crops, self.base_crops, self.position_labels)
-        )
-        return VoCoBatch(random, bases, labels, self.sources)
-
-
-@dataclass
-class Sample:
-    """Everything that one draw decides, before any crop is cut. Tensors on the CPU.
-
-    Attributes:
-        block: Prepared intensity; a view of the volume where no padding was needed.
-        starts: First voxels of the random crops within the block.
-        position_labels: Their overlaps with the base crops, float64.
-        augmentation: Of the random crops, then of the base crops.
-        source: Where the block comes from.
-    """
-
-    block: Float[Tensor, "channel x y z"]
-    starts: Int[Tensor, "random 3"]
-    position_labels: Float[Tensor, "random bases"]
-    augmentation: Augmentation
-    source: str
-
-
-@dataclass
-class Samples:
-    """The samples of a batch; what loader workers send. Its augmentation is volume-major."""
-
-    blocks: list[Float[Tensor, "channel x y z"]]
-    starts: Int[Tensor, "volumes random 3"]
-    position_labels: Float[Tensor, "volumes random bases"]
-    augmentation: Augmentation
-    sources: list[str]
-
-    def pin_memory(self) -> Samples:
-        """With the blocks and labels in page-locked memory (called by a loader with `pin_memory=True`)."""
-        blocks = [block.pin_memory() for block in self.blocks]
-        return replace(self, blocks=blocks, position_labels=self.position_labels.pin_memory())
+_MOST_IN_A_ROW = 16  # volumes that cannot be used, before the whole set is given up
 
 
 class VoCoDataset(Dataset[Sample]):
@@ -94,6 +37,9 @@ class VoCoDataset(Dataset[Sample]):
         crops: Which crops to cut and how to augment them.
         seed: Seed of blocks, crops and augmentation.
 
+    Attributes:
+        left_out: Volumes that could not be used, met by this process so far: source and reason.
+
     Raises:
         ValueError: No volume, or volumes that are not (channel, x, y, z) with the same channels and type.
     """
@@ -103,11 +49,14 @@ class VoCoDataset(Dataset[Sample]):
             raise ValueError("volumes must hold at least one volume, got none. Load a folder with load_volumes first.")
         # Volumes that are read when they are asked for are checked when they are drawn.
         self.volumes: Sequence[Volume] = list(volumes) if isinstance(volumes, list | tuple) else volumes
-        at_hand = self.volumes if isinstance(self.volumes, list) else [volumes[0]]
-        self.kind, self.crops, self.seed = _kind(at_hand[0]), crops, seed
-        for volume in at_hand:
-            self._require_kind(volume)
-        self.grid = CropGrid.from_config(crops)
+        self.crops, self.seed, self.grid = crops, seed, CropGrid.from_config(crops)
+        self.left_out: dict[str, str] = {}
+        self.kind: _Kind | None = None
+        if isinstance(self.volumes, list):
+            for volume in self.volumes:
+                self._require_kind(volume)
+        else:
+            self._usable(0, taken=set())
 
     @property
     def sources(self) -> list[str]:
@@ -134,9 +83,65 @@ class VoCoDataset(Dataset[Sample]):
             raise IndexError(
                 f"draw must be at least 0, got {draw}. Draw epoch * {len(self)} + index shows volume index."
             )
-        config, grid = self.crops, self.grid
         volume = self.volumes[draw % len(self)]
         self._require_kind(volume)
+        return self._sample(draw, volume)
+
+    def __getitems__(self, draws: Sequence[int]) -> list[Sample]:
+        """What the draws of one batch decide; a loader calls this.
+
+        A volume that cannot be used is left out, and the next one that is not in the batch takes its place: which one
+        depends on the draws and the volumes alone, so that a resumed run draws the same.
+
+        Raises:
+            ValueError: No other volume can take its place.
+        """
+        taken = {draw % len(self) for draw in draws}
+        samples = []
+        for draw in draws:
+            known = len(self.left_out)
+            sample = self._sample(draw, self._usable(draw % len(self), taken))
+            sample.left_out = dict(list(self.left_out.items())[known:])
+            samples.append(sample)
+        return samples
+
+    def _usable(self, index: int, taken: set[int]) -> Volume:
+        """Volume ``index``, or the next one that can be used and is not taken; takes it."""
+        others = (i % len(self) for i in range(index + 1, index + len(self)) if i % len(self) not in taken)
+        tried = []
+        for i in chain([index], islice(others, _MOST_IN_A_ROW - 1)):
+            volume = self._read(i)
+            if volume is not None:
+                taken.add(i)
+                return volume
+            tried.append(i)
+        raise ValueError(
+            f"A volume that cannot be used must have another one in its place, got none: of {len(self)} volumes, "
+            f"{len(tried)} were tried, {len(taken) - (index in taken)} are in the batch already. "
+            f"{self.left_out[self._source(tried[0])]}"
+        )
+
+    def _read(self, index: int) -> Volume | None:
+        """A volume; None where it cannot be used, which is noted."""
+        source = self._source(index)
+        if source in self.left_out:
+            return None
+        try:
+            volume = self.volumes[index]
+            self._require_kind(volume)
+        except (ValueError, OSError) as error:
+            if isinstance(self.volumes, list):
+                raise
+            self.left_out[source] = " ".join(str(error).split())
+            return None
+        return volume
+
+    def _source(self, index: int) -> str:
+        known: list[str] | None = getattr(self.volumes, "sources", None)
+        return known[index] if known is not None else str(index)
+
+    def _sample(self, draw: int, volume: Volume) -> Sample:
+        config, grid = self.crops, self.grid
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, draw))
         block, first = random_block(volume.data, grid.block_size, generator)
         starts = sample_starts(config.random_crops, grid, generator, config.open_border)
@@ -150,11 +155,13 @@ class VoCoDataset(Dataset[Sample]):
 
     def _require_kind(self, volume: Volume) -> None:
         """Raise ValueError unless a volume is (channel, x, y, z) with the channels and type of the first."""
-        if (kind := _kind(volume)) != self.kind or volume.data.ndim != 4:
+        kind = _kind(volume)
+        if kind != (self.kind or kind) or volume.data.ndim != 4:
             raise ValueError(
                 "volumes must all be (channel, x, y, z) with the same channels and type, got (dimensions, channels, "
-                f"type) {kind} in {volume.source} and {self.kind} in the first. Prepare them with one VolumeConfig."
+                f"type) {kind} in {volume.source} and {self.kind or kind} in the first. Prepare them with one VolumeConfig."
             )
+        self.kind = kind
 
     @staticmethod
     def collate(samples: Sequence[Sample]) -> Samples:
@@ -167,6 +174,7 @@ class VoCoDataset(Dataset[Sample]):
             position_labels=torch.stack([sample.position_labels for sample in samples]),
             augmentation=Augmentation.cat([sample.augmentation for sample in samples]),
             sources=[sample.source for sample in samples],
+            left_out={source: why for sample in samples for source, why in sample.left_out.items()},
         )
 
     def cut(self, samples: Samples, device: torch.device | str = "cpu") -> VoCoBatch:
@@ -188,7 +196,10 @@ class VoCoDataset(Dataset[Sample]):
         return self.cut(self.collate([self[draw] for draw in draws]), device)
 
 
-def _kind(volume: Volume) -> tuple[int, int, torch.dtype]:
+_Kind = tuple[int, int, torch.dtype]
+
+
+def _kind(volume: Volume) -> _Kind:
     return volume.data.ndim, volume.data.shape[0], volume.data.dtype
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from voco_lite.gauges import HeldOut
 
 LOG = "log.jsonl"
+LEFT_OUT = "left_out.json"
 HELD_OUT = "held_out/"
 
 
@@ -25,10 +26,12 @@ class History:
             before), "learning_rate", "gradient_norm", "seconds" (of the whole run so far), and at some steps the
             held-out gauges as "held_out/…". Step 0 holds the held-out gauges before training.
         run_folder: Where the run was written; None: nowhere.
+        left_out: Volumes that could not be used: source and reason.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
     run_folder: Path | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, run_folder: str | Path) -> History:
@@ -38,7 +41,7 @@ class History:
             FileNotFoundError: The folder has no log.
             ValueError: The log is damaged before its last line.
         """
-        return cls(read_log(Path(run_folder)), Path(run_folder))
+        return cls(read_log(Path(run_folder)), Path(run_folder), read_left_out(Path(run_folder)))
 
     def __getitem__(self, name: str) -> tuple[list[int], list[float]]:
         """Steps and values of one entry, such as `history["intra"]`.
@@ -99,6 +102,21 @@ def read_log(run_folder: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} line {number} should be a JSON record, got {line[:60]!r}. {error}") from None
     return records
+
+
+def read_left_out(run_folder: Path) -> dict[str, str]:
+    """The volumes that a run had to leave out so far: source and reason.
+
+    Raises:
+        ValueError: The file that lists them is damaged.
+    """
+    path = run_folder / LEFT_OUT
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} should list volumes and reasons, but is damaged ({error}). Delete it.") from None
 
 
 def append_record(run_folder: Path, record: dict[str, Any]) -> None:

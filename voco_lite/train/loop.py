@@ -10,6 +10,7 @@ from voco_lite.config import TrainConfig
 from voco_lite.train.guard import NonFiniteLossError
 from voco_lite.train.hardware import open_accelerator
 from voco_lite.train.history import HELD_OUT, History
+from voco_lite.train.leaving_out import usable
 from voco_lite.train.records import progress_bar
 from voco_lite.train.run import Callback, Run
 
@@ -30,7 +31,8 @@ def pretrain(
 
     The same call continues an interrupted run of its `run_folder` exactly, and returns the history of a finished one
     with its final weights in `model`. Every chance comes from the seed and the number of the step. A run folder holds
-    `config.json`, `log.jsonl`, `tensorboard/`, `checkpoints/` (the newest two) and `final.pt`.
+    `config.json`, `log.jsonl`, `tensorboard/`, `checkpoints/` (the newest two) and `final.pt`. A volume of a folder
+    that cannot be read is left out: a warning names it, `History.left_out` and `left_out.json` list them all.
 
     Args:
         model: Moved to the device; left there in evaluation mode.
@@ -80,6 +82,7 @@ class _Gauge:
     def __init__(self, run: Run, held_out: Sequence[Volume] | None) -> None:
         self.run, self.config = run, run.config
         self.held_out: Sequence[Volume] = () if held_out is None else held_out
+        self.checked = False
 
     @property
     def wanted(self) -> bool:
@@ -96,6 +99,8 @@ class _Gauge:
         found: dict[str, float] = {}
         self.run.guard.flush()
         if self.run.accelerator.is_main_process:
+            if not self.checked:
+                self.held_out, self.checked = usable(self.held_out, self.run.left_out), True
             with self.run.accelerator.autocast():
                 measured = measure_held_out(self.run.model, self.held_out, self.run.dataset.crops)
             found = {

@@ -17,6 +17,7 @@ from voco_lite.dataset import DrawSampler
 from voco_lite.train.guard import FiniteGuard, NonFiniteLossError
 from voco_lite.train.hardware import keep_memory_pages
 from voco_lite.train.history import History, truncate_log
+from voco_lite.train.leaving_out import LeftOut
 from voco_lite.train.records import Meter, RunLog
 from voco_lite.train.resume import describe_data, newest_readable, open_run_folder, refuse_differences
 from voco_lite.train.schedule import step_seed, warmup_cosine
@@ -60,6 +61,7 @@ class Run:
         )
         self.folder = Path(self.config.run_folder) if self.config.run_folder is not None else None
         self.history = History(run_folder=self.folder)
+        self.left_out = LeftOut(accelerator, self.history)
         self.step, self.seconds = 0, 0.0
         model.to(device=self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if self.config.compile:
@@ -100,6 +102,8 @@ class Run:
                     return True
             if self.accelerator.is_main_process:
                 self.history.records = truncate_log(self.folder, self.step if entries else -1)
+            self.left_out.resume()
+        self.left_out.add(self.dataset.left_out)
         self.log = RunLog(self.history, self.step + bool(self.step), self.accelerator.is_main_process)
         self.micro_batches = self._micro_batches()
         self.guard.keep(self.step)
@@ -149,6 +153,7 @@ class Run:
         if self.folder is None:
             return None
         self.guard.flush()
+        self.left_out.store()
         path = step_path(self.folder, self.step)
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
@@ -168,8 +173,10 @@ class Run:
         return path
 
     def finish(self) -> None:
-        """Store the trained model, without the optimizer."""
+        """Store the trained model, without the optimizer, and say what was left out."""
         self.guard.flush()
+        self.left_out.store()
+        self.left_out.sum_up()
         if self.folder is not None and self.accelerator.is_main_process:
             path = self.folder / FINAL
             save_checkpoint(path, self.model, config=self.whole, step=self.step, provenance=self.provenance)
@@ -231,6 +238,7 @@ class Run:
             generator=torch.Generator(),
         )
         for number, samples in enumerate(loader):
+            self.left_out.add(samples.left_out)
             yield sampler.first_batch + number * sampler.world + sampler.rank, self.dataset.cut(samples, self.device)
 
 

@@ -72,6 +72,20 @@ class VolumeFolder(Sequence[Volume]):
             write_entry(self.cache, path, self.config, volume)
         return volume
 
+    def checked(self) -> tuple[VolumeFolder, dict[str, str]]:
+        """The part of the folder that can be used, and source and reason of the rest; reads every scan once."""
+        kept, broken = [], {}
+        for index, source in enumerate(self.sources):
+            try:
+                self[index]
+            except (ValueError, OSError) as error:
+                broken[source] = " ".join(str(error).split())
+            else:
+                kept.append(index)
+        part = copy.copy(self)
+        part.paths, part.sources = [self.paths[i] for i in kept], [self.sources[i] for i in kept]
+        return part, broken
+
     def __repr__(self) -> str:
         return f"VolumeFolder({len(self)} scans: {', '.join(self.sources[:3])}{' …' if len(self) > 3 else ''})"
 
