@@ -16,7 +16,7 @@ import torch
 from tiny_run import trace
 from voco_lite import samples
 from voco_lite.checkpoints import load_checkpoint, load_model
-from voco_lite.cli import main
+from voco_lite.cli import Pretrain, main
 from voco_lite.encoders import SwinEncoder
 from voco_lite.official_weights import KNOWN_FILES
 from voco_lite.train import History
@@ -112,6 +112,14 @@ def test_official_mode_brings_all_released_rules(scans, tmp_path):
     config = load_model(tmp_path).config
     assert config.objective.mode == "official"
     assert config.crops.open_border and config.train.start_at_zero and not config.train.reshuffle
+
+
+@pytest.mark.parametrize(("name", "reshuffle"), [("tpami25", False), ("cvpr24", True)])
+def test_official_rules_are_those_of_the_named_objective(monkeypatch, name, reshuffle):
+    seen = []
+    monkeypatch.setattr(Pretrain, "run", lambda command: seen.append(command))
+    assert main(["pretrain", "--objective.mode", "official", f"--objective.name={name}"]) == 0
+    assert seen[0].objective.name == name and seen[0].train.reshuffle is reshuffle
 
 
 def test_the_same_command_returns_what_is_finished(scans, tmp_path):

@@ -42,6 +42,29 @@ def test_official_mode_brings_the_released_data_rules():
     assert not config.train.drop_last and not config.train.reshuffle and config.train.start_at_zero
 
 
+@pytest.mark.parametrize("preset", ["laptop", "tpami25-B"])
+def test_official_mode_brings_the_same_rules_however_it_is_asked_for(preset):
+    wanted = PretrainConfig.preset(preset, mode="official")
+    assert PretrainConfig.preset(preset, objective__mode="official") == wanted
+    assert PretrainConfig.preset(preset).changed(mode="official") == wanted
+
+
+def test_a_field_changed_by_name_outweighs_the_released_rule():
+    config = PretrainConfig.preset("ci").changed(mode="official", merging="current", drop_last=True)
+    assert config.encoder.merging == "current" and config.train.drop_last and config.crops.open_border
+
+
+def test_official_mode_keeps_what_a_later_change_asks_for():
+    config = PretrainConfig.preset("ci", mode="official").changed(merging="current").changed(mode="official")
+    assert config.encoder.merging == "current"
+
+
+@pytest.mark.parametrize(("name", "reshuffle", "synchronized"), [("tpami25", False, False), ("cvpr24", True, True)])
+def test_official_order_and_batch_statistics_are_those_of_the_objectives_own_code(name, reshuffle, synchronized):
+    config = PretrainConfig.preset("ci", objective__name=name, mode="official")
+    assert (config.train.reshuffle, config.objective.synchronized) == (reshuffle, synchronized)
+
+
 def test_official_mode_takes_the_released_merging_order():
     assert PretrainConfig.preset("tpami25-B", mode="official").encoder.merging == "legacy"
     assert PretrainConfig.preset("tpami25-B").encoder.merging == "current"

@@ -243,13 +243,13 @@ class PretrainConfig:
             name in PRESETS,
             f"preset must be one of {sorted(PRESETS)}, got {name!r}. Take the nearest and change its fields.",
         )
-        config = PRESETS[name]
-        if changes.get("mode", config.objective.mode) == "official":
-            config = _as_released(config)
-        return config.changed(**changes)
+        return PRESETS[name].changed(**changes)
 
     def changed(self, **changes: Any) -> PretrainConfig:
         """This configuration with single fields changed; names as in `preset`.
+
+        A change to `mode="official"` brings the released rules of crops, order, schedule and encoder too, except for
+        fields that are changed by name. A change back leaves those as they are.
 
         Raises:
             ValueError: Unknown field, or a field name that several parts have.
@@ -258,8 +258,11 @@ class PretrainConfig:
         for key, value in changes.items():
             part, name = _owner(key)
             by_part.setdefault(part, {})[name] = value
-        parts = {part: dataclasses.replace(getattr(self, part), **values) for part, values in by_part.items()}
-        return dataclasses.replace(self, **parts)
+        objective, start = by_part.get("objective", {}), self
+        if objective.get("mode") == "official" and self.objective.mode != "official":
+            start = _as_released(self, objective.get("name", self.objective.name))
+        parts = {part: dataclasses.replace(getattr(start, part), **values) for part, values in by_part.items()}
+        return dataclasses.replace(start, **parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, numbers and strings: safe to store and to print as JSON."""
@@ -275,13 +278,15 @@ class PretrainConfig:
         return typing.cast(PretrainConfig, _build(cls, values, "config"))
 
 
-def _as_released(config: PretrainConfig) -> PretrainConfig:
-    """The released rules outside the objective (`voco_lite.objectives` holds the others)."""
+def _as_released(config: PretrainConfig, name: ObjectiveName) -> PretrainConfig:
+    """The released rules outside the objective's table (`voco_lite.objectives` holds the others)."""
     return dataclasses.replace(
         config,
+        # The 2024 code converts its batch norms for several processes, and shuffles anew; the 2025 code does neither.
+        objective=dataclasses.replace(config.objective, synchronized=name == "cvpr24"),
         encoder=dataclasses.replace(config.encoder, merging="legacy"),
         crops=dataclasses.replace(config.crops, open_border=True, official_odd=True, seeded=False),
-        train=dataclasses.replace(config.train, drop_last=False, reshuffle=False, start_at_zero=True),
+        train=dataclasses.replace(config.train, drop_last=False, reshuffle=name != "tpami25", start_at_zero=True),
     )
 
 

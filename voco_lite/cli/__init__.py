@@ -48,7 +48,9 @@ def _commands(arguments: Sequence[str]) -> Any:
     config = PretrainConfig.preset("laptop")
     preset = _option(arguments, "preset") or "laptop"
     if arguments and arguments[0] in ("pretrain", "plan"):
-        official = {"mode": "official"} if _option(arguments, "objective.mode") == "official" else {}
+        # What is official depends on the objective: both are read before the other options.
+        wanted = {name: _option(arguments, f"objective.{name}") for name in ("mode", "name")}
+        official = {f"objective__{name}": value for name, value in wanted.items() if value and wanted["mode"]}
         config = PretrainConfig.preset(preset, **official)
     settings: dict[str, Any] = {"preset": preset, **{name: getattr(config, name) for name in PARTS}}
     pretrain, plan = Pretrain(**settings), Plan(**settings)
