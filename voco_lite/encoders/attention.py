@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
 from voco_lite.encoders.windows import WindowPlan
@@ -48,8 +49,9 @@ def window_attention(
     crops = qkv.shape[0] // plan.order.numel()
     shapes = tuple((crops * group.windows, group.voxels) for group in plan.groups)
     if qkv.device.type == "cpu" if written_out is None else written_out:
-        with torch.autocast("cpu", enabled=False):
-            return WrittenOut.apply(qkv.to(table.dtype), extra.to(table.dtype), shapes, *biases)
+        full = torch.promote_types(qkv.dtype, torch.float32)
+        inputs = (qkv.to(full), extra.to(full), shapes, *(bias.to(full) for bias in biases))
+        return WrittenOut.apply(*inputs).to(qkv.dtype)
     return fused_attention(qkv, extra, shapes, biases)
 
 
@@ -102,6 +104,7 @@ class WrittenOut(torch.autograd.Function):
     """
 
     @staticmethod
+    @custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(
         ctx: Any,
         qkv: Float[Tensor, "voxels three_channels"],
@@ -127,6 +130,7 @@ class WrittenOut(torch.autograd.Function):
         return result
 
     @staticmethod
+    @custom_bwd(device_type="cpu")
     @once_differentiable
     def backward(ctx: Any, gradient: Float[Tensor, "voxels channels"]) -> tuple[Tensor | None, ...]:
         qkv, extra, result, sums, *binary = ctx.saved_tensors

@@ -1,8 +1,8 @@
 """Residual conv block of SwinUNETR, with MONAI's module names.
 
 MONAI: `UnetResBlock` in `monai/networks/blocks/dynunet_block.py`, instance normalisation without parameters. On a CPU
-normalisation, sum and activation overwrite the convolution's result; the backward pass finds the normalised values
-again from what comes out, since the leaky ReLU can be undone. Channels lie last in memory throughout.
+normalisation, sum and activation are one step, which keeps nothing but its result: the backward pass finds the
+normalised values again, since the leaky ReLU can be undone. Channels lie last in memory throughout.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
-from voco_lite.encoders.rows import written_out
+from voco_lite.encoders.rows import linear, written_out
 
 SLOPE, EPS = 0.01, 1e-5  # of the leaky ReLU; of the instance normalisation
 VALUES_IN_CACHE = 1 << 18
@@ -30,6 +31,10 @@ class _Convolution(nn.Module):
         self.conv = nn.Conv3d(inputs, outputs, size, padding=size // 2, bias=False)
 
     def forward(self, volume: Tensor) -> Tensor:
+        if self.conv.kernel_size == (1, 1, 1) and written_out(volume):
+            crops, _, x, y, z = volume.shape
+            rows = linear(_rows(volume).flatten(0, 1), self.conv.weight.flatten(1))
+            return rows.view(crops, x, y, z, -1).permute(0, 4, 1, 2, 3)
         return self.conv(volume)
 
 
@@ -60,7 +65,7 @@ class ResidualBlock(nn.Module):
 def normalise(
     volume: Float[Tensor, "crops channels x y z"], beside: Float[Tensor, "crops channels x y z"] | None, slope: float
 ) -> Float[Tensor, "crops channels x y z"]:
-    """Leaky ReLU of the instance-normalised volume plus `beside`; may overwrite `volume`."""
+    """Leaky ReLU of the instance-normalised volume plus `beside`."""
     if written_out(volume):
         return _Normalise.apply(volume, beside, slope)
     normed = F.instance_norm(volume, eps=EPS)
@@ -68,15 +73,14 @@ def normalise(
 
 
 class _Normalise(torch.autograd.Function):
-    """Saves its result, which the next layer keeps anyway, in place of what it got."""
+    """Saves its result, which the next layer keeps anyway, instead of what it got."""
 
     @staticmethod
+    @custom_fwd(device_type="cpu")
     def forward(ctx: Any, volume: Tensor, beside: Tensor | None, slope: float) -> Tensor:
-        if not volume.is_contiguous(memory_format=torch.channels_last_3d):
-            volume = volume.contiguous(memory_format=torch.channels_last_3d)
-        else:
-            ctx.mark_dirty(volume)
-        rows = _rows(volume)
+        rows = _rows(volume.contiguous(memory_format=torch.channels_last_3d))
+        result = torch.empty_like(volume, memory_format=torch.channels_last_3d)
+        target = _rows(result)
         mean = rows.mean(1, keepdim=True)
         square = torch.zeros_like(mean)
         for crop, part in _parts(rows):
@@ -84,15 +88,16 @@ class _Normalise(torch.autograd.Function):
         scale = (square / rows.shape[1] + EPS).rsqrt()
         added = None if beside is None else _rows(beside)
         for crop, part in _parts(rows):
-            values = rows[crop, part].sub_(mean[crop]).mul_(scale[crop])
+            values = torch.sub(rows[crop, part], mean[crop], out=target[crop, part]).mul_(scale[crop])
             if added is not None:
                 values.add_(added[crop, part])
             F.leaky_relu_(values, slope)
-        ctx.save_for_backward(volume, scale, beside)
+        ctx.save_for_backward(result, scale, beside)
         ctx.slope = slope
-        return volume
+        return result
 
     @staticmethod
+    @custom_bwd(device_type="cpu")
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         result, scale, beside = ctx.saved_tensors

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
 HIDDEN_IN_CACHE = 1 << 18  # numbers of the widest layer that are alive at once
@@ -25,11 +26,15 @@ def written_out(tensor: Tensor) -> bool:
     return plain and not torch.is_autocast_enabled("cpu")
 
 
-def linear(rows: Float[Tensor, "rows inputs"], layer: nn.Linear) -> Float[Tensor, "rows outputs"]:
-    """`layer(rows)`."""
+def linear(
+    rows: Float[Tensor, "rows inputs"],
+    weight: Float[Tensor, "outputs inputs"],
+    bias: Float[Tensor, " outputs"] | None = None,
+) -> Float[Tensor, "rows outputs"]:
+    """`torch.nn.functional.linear`."""
     if not written_out(rows):
-        return layer(rows)
-    return _Linear.apply(rows, layer.weight, layer.bias)
+        return F.linear(rows, weight, bias)
+    return _Linear.apply(rows, weight, bias)
 
 
 def mlp(rows: Float[Tensor, "rows channels"], norm: nn.LayerNorm, first: nn.Linear, second: nn.Linear) -> Tensor:
@@ -49,12 +54,14 @@ def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 class _Linear(torch.autograd.Function):
     @staticmethod
+    @custom_fwd(device_type="cpu")
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(rows, weight)
         ctx.has_bias = bias is not None
         return _product(rows, weight, bias)
 
     @staticmethod
+    @custom_bwd(device_type="cpu")
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight = ctx.saved_tensors
@@ -64,6 +71,7 @@ class _Linear(torch.autograd.Function):
 
 class _Mlp(torch.autograd.Function):
     @staticmethod
+    @custom_fwd(device_type="cpu")
     def forward(ctx: Any, rows: Tensor, eps: float, *weights: Tensor) -> Tensor:
         gain, offset, w1, b1, w2, b2 = weights
         result = torch.empty_like(rows)
@@ -76,6 +84,7 @@ class _Mlp(torch.autograd.Function):
         return result
 
     @staticmethod
+    @custom_bwd(device_type="cpu")
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, *weights = ctx.saved_tensors

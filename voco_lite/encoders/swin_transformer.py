@@ -91,9 +91,9 @@ class SwinBlock(nn.Module):
         """Rows in this block's window order."""
         attn = self.attn
         plan = window_plan(grid, WINDOW, self.shifted, rows.device)
-        qkv = linear(self.norm1(rows), attn.qkv)
+        qkv = linear(self.norm1(rows), attn.qkv.weight, attn.qkv.bias)
         mixed = window_attention(qkv, attn.relative_position_bias_table, attn.qkv.bias, plan)
-        rows = rows + linear(mixed, attn.proj)
+        rows = rows + linear(mixed, attn.proj.weight, attn.proj.bias)
         return mlp(rows, self.norm2, self.mlp.linear1, self.mlp.linear2)
 
 
@@ -114,7 +114,7 @@ class PatchMerging(nn.Module):
         """Corners in today's order (`stage_moves`)."""
         if self.merging == "legacy":
             corners = corners.index_select(1, torch.tensor(_LEGACY_CORNERS, device=corners.device))
-        return linear(self.norm(corners.flatten(1)), self.reduction)
+        return linear(self.norm(corners.flatten(1)), self.reduction.weight)
 
 
 class Stage(nn.Module):
