@@ -76,7 +76,10 @@ def server(tmp_path_factory):
     work.mkdir()
     write_notebook(work / "viewers.ipynb")
     port = free_port()
-    own = {name: str(home / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    own = {
+        name: str(home / name.lower())
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
     own |= {"JUPYTERLAB_SETTINGS_DIR": str(settings_folder(home)), "JUPYTERLAB_WORKSPACES_DIR": str(home / "spaces")}
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}"]
     command += ["--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={work}"]
