@@ -319,15 +319,3 @@ def test_a_negative_draw_is_refused():
 
 def test_iterating_ends_after_one_epoch():
     assert len(list(dataset(4))) == 4
-
-
-@pytest.mark.slow
-def test_batch_preparation_is_five_times_faster_than_monai():
-    import runpy
-    from pathlib import Path
-
-    bench = runpy.run_path(str(Path(__file__).parent / "benchmarks" / "batch_preparation.py"))
-    block = torch.rand(1, 192, 192, 64)
-    sides = {"ours": bench["ours"](block), "monai": bench["plain"](block, bench["monai_new"])}
-    ours, monai = (sorted(times)[len(times) // 2] for times in bench["measure"](sides, rounds=30).values())
-    assert monai >= 5 * ours
