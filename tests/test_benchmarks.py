@@ -1,0 +1,31 @@
+"""The benchmarks still run. What they measure is read by people; no time is ever a test."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent / "benchmarks"
+BRIEF = {
+    "batch_preparation": ["--rounds", "1"],
+    "imports": ["--rounds", "1"],
+    "losses": ["--rounds", "1"],
+    "step": ["--preset", "ci", "--rounds", "1"],
+    "subjects": ["--subjects", "1"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BRIEF)
+def test_a_benchmark_prints_its_ratios(name):
+    command = [sys.executable, str(FOLDER / f"{name}.py"), *BRIEF[name]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ratio" in done.stdout and "threads, torch" in done.stdout
+
+
+def test_every_benchmark_says_how_it_is_run():
+    for file in FOLDER.glob("*.py"):
+        if file.name != "rounds.py":
+            assert f"python tests/benchmarks/{file.name}" in file.read_text(encoding="utf-8").split('"""')[1], file.name
