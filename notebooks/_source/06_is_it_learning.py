@@ -126,7 +126,7 @@ turned = TurnedLabels(volumes, config.crops, seed=SEED)
 faults = {
     "healthy": (config, dataset),
     "plateau": (config.changed(learning_rate=1e-6), dataset),
-    "collapse": (config.changed(regularization_weight=-30.0), dataset),
+    "collapse": (config.changed(regularization_weight=-100.0), dataset),
     "labels": (config, turned),
 }
 
@@ -210,7 +210,7 @@ for run, history in histories.items():
 
 # %%
 by_fault = {truth[run]: history.last_held_out for run, history in histories.items()}
-measured = SIZE == "laptop"
+measured = SIZE == "laptop" and volumes[0].source.startswith("abdomen-ct")  # where the bands come from
 checks.expect("healthy intra loss", by_fault["healthy"].intra_loss, between=(0.15, 0.5), applies=measured)
 checks.expect("spread of the collapse", by_fault["collapse"].spread, between=(0, 0.05), applies=measured)
 checks.expect("spread of the plateau", by_fault["plateau"].spread, between=(0.5, 0.79), applies=measured)
