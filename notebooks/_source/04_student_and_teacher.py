@@ -33,6 +33,8 @@ source, (many, few) = {"laptop": ("auto", (16, 8)), "ci": ("phantom", (6, 4))}[S
 volumes = vl.samples.population(many, config.volume, source=source)
 held_out = vl.samples.population(few, config.volume, first_seed=1000, source=source)
 dataset = vl.VoCoDataset(volumes, config.crops, seed=SEED)
+# Bands were measured on warps of the real CT.
+measured = SIZE == "laptop" and volumes[0].source.startswith("abdomen-ct")
 
 # %% [markdown]
 # ## Who is taught what?
@@ -188,9 +190,7 @@ viewers.plot_curves(moved, "step", "distance moved in the step")
 # %%
 path = {name: float(values.sum()) for name, (_, values) in moved.items()}
 print(f"length of the whole path: student {path['student']:.2f}, teacher {path['teacher']:.2f}")
-checks.expect(
-    "teacher's path over student's", path["teacher"] / path["student"], between=(0.3, 0.9), applies=SIZE == "laptop"
-)
+checks.expect("teacher's path over student's", path["teacher"] / path["student"], between=(0.3, 0.9), applies=measured)
 
 # %% [markdown]
 # **What you should see:** both arrive at the same place, but the teacher's way is about a third shorter: it leaves out the
@@ -226,7 +226,7 @@ for name, found in results.items():
 
 # %%
 published = results["copy, 0.9"].intra_loss
-checks.expect("intra loss with the published teacher", published, between=(0.2, 0.55), applies=SIZE == "laptop")
+checks.expect("intra loss with the published teacher", published, between=(0.2, 0.55), applies=measured)
 
 # %% [markdown]
 # **What you should see:** *one* run each, so differences of a few hundredths are chance; change `SEED` and look again. With
