@@ -208,8 +208,7 @@ viewers.explore_positions(model, held_out[0])
 # %% [markdown]
 # ## 7 · A real scan
 # The subjects above are warps. Here is the unbent CT itself: the network has never seen it, but it is the parent of all
-# the subjects it has seen. Where it was not fetched, a body drawn by code takes its place, which such a network finds
-# stranger.
+# the subjects it has seen. Where it was not fetched, one more body drawn by code takes its place.
 
 # %%
 try:
