@@ -59,6 +59,9 @@ def train(folder: Path, processes: int = 1, **changes) -> dict[str, torch.Tensor
     result = folder / "weights.pt"
     command, environment = [sys.executable], os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     if processes > 1:
+        if sys.platform == "linux":
+            # Where the machine's own name leads nowhere, gloo would wait for it.
+            environment["GLOO_SOCKET_IFNAME"] = "lo"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
