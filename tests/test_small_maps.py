@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from voco_lite.config import EncoderConfig
+from voco_lite.encoders import build_encoder
 from voco_lite.encoders.conv import Convolution
 
 
@@ -34,3 +36,10 @@ def test_padding_beforehand_changes_no_value(stride):
     torchs.load_state_dict(ours.state_dict())
     maps = torch.randn(2, 4, 2, 2, 2, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(ours(maps), torchs(maps))
+
+
+@pytest.mark.parametrize("name", ["conv-tiny", "plain-conv", "swin-tiny"])
+def test_no_encoder_has_a_padded_convolution_of_another_kind(name):
+    encoder = build_encoder(EncoderConfig(name))
+    padded = [m for m in encoder.modules() if isinstance(m, nn.Conv3d) and any(m.padding)]
+    assert padded and all(isinstance(module, Convolution) for module in padded)

@@ -53,20 +53,20 @@ class ConvEncoder(Encoder):
 
 
 class Convolution(nn.Conv3d):
-    """A 3x3x3 convolution with zero padding and without bias, whose gradient is right for small maps too.
+    """A 3x3x3 convolution with zero padding, whose gradient is right for small maps too.
 
     In bfloat16 on a CPU, the weight gradient of a padded convolution over one or two voxels holds uninitialised memory
     (torch 2.13 with oneDNN, AVX512-BF16): noise in some runs, NaN in others. Padding beforehand avoids that kernel.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, bias: bool = False) -> None:
+        super().__init__(inputs, outputs, 3, stride=stride, padding=1, bias=bias)
 
     def forward(self, x: Float[Tensor, "crops channels x y z"]) -> Float[Tensor, "crops channels new_x new_y new_z"]:
         """The convolved maps."""
         if min(x.shape[2:]) > _SMALL_MAP:
             return super().forward(x)
-        return F.conv3d(F.pad(x, (1,) * 6), self.weight, stride=self.stride)
+        return F.conv3d(F.pad(x, (1,) * 6), self.weight, self.bias, stride=self.stride)
 
 
 def _stage(inputs: int, outputs: int, norm: str) -> nn.Sequential:

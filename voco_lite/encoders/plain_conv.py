@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from voco_lite.config import EncoderConfig
-from voco_lite.encoders.conv import build_norm
+from voco_lite.encoders.conv import Convolution, build_norm
 from voco_lite.encoders.registry import Encoder, EncoderOutput, register
 
 CHANNELS = (32, 64, 128, 256, 320, 320)
@@ -76,7 +76,7 @@ class _Convolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int, norm: str) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1)
+        self.conv = Convolution(inputs, outputs, stride, bias=True)
         self.norm = build_norm(norm, outputs)
         self.activation = nn.LeakyReLU(0.01, inplace=True)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
+from voco_lite.encoders.conv import Convolution
 from voco_lite.encoders.rows import linear, written_out
 
 SLOPE, EPS = 0.01, 1e-5  # of the leaky ReLU; of the instance normalisation
@@ -28,7 +29,7 @@ class _Convolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, size: int) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(inputs, outputs, size, padding=size // 2, bias=False)
+        self.conv = Convolution(inputs, outputs) if size == 3 else nn.Conv3d(inputs, outputs, size, bias=False)
 
     def forward(self, volume: Tensor) -> Tensor:
         if self.conv.kernel_size == (1, 1, 1) and written_out(volume):
