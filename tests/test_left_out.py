@@ -14,6 +14,7 @@ from voco_lite.cli import main
 from voco_lite.config import VolumeConfig
 from voco_lite.dataset import VoCoDataset
 from voco_lite.train import History
+from voco_lite.train.leaving_out import LeftOut
 from voco_lite.volumes import VolumeFolder
 
 CONFIG = tiny_config(steps=6)
@@ -126,6 +127,15 @@ def test_each_broken_scan_is_warned_about_once_and_all_at_the_end(tmp_path):
     texts = [str(one.message) for one in said if "left out" in str(one.message)]
     assert [("1.nii.gz" in text, "4.nii.gz" in text) for text in texts[:2]].count((True, True)) == 0
     assert len(texts) == 3 and texts[-1].startswith("2 volume(s) could not be used and were left out")
+
+
+def test_what_two_loader_processes_met_is_said_once():
+    left_out = LeftOut(accelerator=None, history=History())
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        for _ in range(2):
+            left_out.add({"a.nii": "a.nii is cut off."})
+    assert len(said) == 1 and left_out.history.left_out == {"a.nii": "a.nii is cut off."}
 
 
 def test_a_run_folder_lists_what_was_left_out(folder, tmp_path):

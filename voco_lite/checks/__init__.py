@@ -7,12 +7,15 @@ is not written yet. It never raises, and it does not change what it is given.
 from voco_lite.checks.bands import OutsideBand, expect
 from voco_lite.checks.on_crops import four_quarters, grid_starts, position_labels
 from voco_lite.checks.on_losses import negative_term, position_similarity, positive_term, reachable_crop
+from voco_lite.checks.on_processes import averaged_gradients, micro_batches
 from voco_lite.checks.on_teacher import ema, half_life, stop_gradient
 from voco_lite.checks.on_training import diagnosis, effective_rank, orthogonal_level, top1, why_untrained_is_good
 from voco_lite.checks.on_volumes import megabytes, new_shape, position_mm, value_at, window
+from voco_lite.checks.on_weights import inflated_channels, merged_corners
 
 __all__ = [
     "OutsideBand",
+    "averaged_gradients",
     "diagnosis",
     "effective_rank",
     "ema",
@@ -20,7 +23,10 @@ __all__ = [
     "four_quarters",
     "grid_starts",
     "half_life",
+    "inflated_channels",
     "megabytes",
+    "merged_corners",
+    "micro_batches",
     "negative_term",
     "new_shape",
     "orthogonal_level",

@@ -1,4 +1,4 @@
-"""From `notebooks/_source/NN_name.py` (jupytext percent) to a student and a solution notebook, byte for byte stable.
+"""From `notebooks/_source/*.py` (jupytext percent) to a student and a solution notebook, byte for byte stable.
 
 In a source, an answer stands between `# solution` and `# end solution`. The student notebook shows `...` there.
 """
@@ -37,8 +37,8 @@ def folder() -> Path:
 
 
 def names() -> list[str]:
-    """Names of all notebooks, in the order in which they are read."""
-    return [path.stem for path in sorted((folder() / SOURCES).glob("[0-9][0-9]_*.py"))]
+    """Names of all notebooks: those of the series in the order in which they are read, `NN_name`, then the others."""
+    return sorted(path.stem for path in (folder() / SOURCES).glob("[a-z0-9]*.py"))
 
 
 def build(check: bool = False) -> list[str]:
