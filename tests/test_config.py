@@ -84,6 +84,16 @@ def test_an_unknown_change_lists_the_fields():
         PretrainConfig().changed(step=1)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"mode": "offical"}, "config.objective.mode must be one of"), ({"steps": 2.5}, "config.train.steps must be int")],
+    ids=str,
+)
+def test_a_change_to_a_value_of_the_wrong_type_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        PretrainConfig().changed(**change)
+
+
 def test_an_unknown_preset_lists_the_presets():
     with pytest.raises(ValueError, match="laptop"):
         PretrainConfig.preset("lap top")
@@ -101,6 +111,7 @@ def test_an_unknown_preset_lists_the_presets():
         (lambda: CropConfig(random_crops=0), "random_crops must be at least 1"),
         (lambda: VolumeConfig(spacing=(1.0, -1.0, 1.0)), "spacing must be three positive sizes in mm"),
         (lambda: ObjectiveConfig(momentum=1.0), r"momentum must lie in \[0, 1\)"),
+        (lambda: ObjectiveConfig(projector_dim=0), "projector_dim must be at least 1, got 0"),
     ],
 )
 def test_a_value_out_of_range_says_what_is_allowed(make, message):

@@ -148,6 +148,8 @@ class ObjectiveConfig:
         for name in ("momentum", "dropout"):
             value = getattr(self, name)
             _require(0 <= value < 1, f"{name} must lie in [0, 1), got {value}. Published: momentum 0.9, dropout 0.2.")
+        width = self.projector_dim
+        _require(width >= 1, f"projector_dim must be at least 1, got {width}. Published: 1024 (2025), 2048 (2024).")
 
 
 @dataclass(frozen=True)
@@ -252,7 +254,7 @@ class PretrainConfig:
         fields that are changed by name. A change back leaves those as they are.
 
         Raises:
-            ValueError: Unknown field, or a field name that several parts have.
+            ValueError: Unknown field, a field name that several parts have, or a value of the wrong type.
         """
         by_part: dict[str, dict[str, Any]] = {}
         for key, value in changes.items():
@@ -262,7 +264,9 @@ class PretrainConfig:
         if objective.get("mode") == "official" and self.objective.mode != "official":
             start = _as_released(self, objective.get("name", self.objective.name))
         parts = {part: dataclasses.replace(getattr(start, part), **values) for part, values in by_part.items()}
-        return dataclasses.replace(start, **parts)
+        changed = dataclasses.replace(start, **parts)
+        # Dataclasses take any type: 2.5 steps, or a mode that is misspelt, shall not wait for the training to fail.
+        return typing.cast(PretrainConfig, _build(type(changed), changed.to_dict(), "config"))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, numbers and strings: safe to store and to print as JSON."""
