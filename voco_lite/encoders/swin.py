@@ -9,15 +9,14 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from voco_lite.config import EncoderConfig
 from voco_lite.encoders.registry import Encoder, EncoderOutput, register
 from voco_lite.encoders.residual import ResidualBlock
-from voco_lite.encoders.swin_transformer import Merging, SwinTransformer
+from voco_lite.encoders.swin_transformer import Merging, SwinTransformer, apply
 
 FEATURE_SIZES = {"swin-tiny": 12, "swin-b": 48, "swin-l": 96, "swin-h": 192}
-CROPS_AT_ONCE = 4  # of a batch whose activations are computed again in the backward pass
+CROPS_AT_ONCE = 2  # of a batch whose activations are computed again in the backward pass
 
 
 class SwinEncoder(Encoder):
@@ -26,7 +25,8 @@ class SwinEncoder(Encoder):
     Args:
         feature_size: Channels of the finest map, a multiple of 12; 48, 96 and 192 were released.
         merging: Order of the patch merging: "current" (MONAI >= 1.5) or "legacy" (the released weights).
-        activation_checkpointing: Keep no activations, compute them again in the backward pass, four crops at a time.
+        activation_checkpointing: Keep only what goes into each block, and compute the rest again in the backward pass,
+            two crops and one block at a time.
         in_channels: Channels of the crops.
 
     Raises:
@@ -83,19 +83,22 @@ class SwinEncoder(Encoder):
         self.require_size(tuple(crops.shape[2:]))
         if not (self.activation_checkpointing and torch.is_grad_enabled()):
             return _with_averages(self.maps(crops))
-        parts = [checkpoint(self.maps, part, use_reentrant=False) for part in crops.split(CROPS_AT_ONCE)]
+        parts = [self.maps(part, recompute=True) for part in crops.split(CROPS_AT_ONCE)]
         return _with_averages([torch.cat(scale) for scale in zip(*parts, strict=True)])
 
-    def maps(self, crops: Float[Tensor, "crops channel x y z"]) -> list[Float[Tensor, "crops channels x y z"]]:
+    def maps(
+        self, crops: Float[Tensor, "crops channel x y z"], recompute: bool = False
+    ) -> list[Float[Tensor, "crops channels x y z"]]:
         """The five maps, fine to coarse; the map of stride 16 takes no part, as in the released code."""
-        hidden = self.swinViT(crops)
-        return [
-            self.encoder1(crops),
-            self.encoder2(hidden[0]),
-            self.encoder3(hidden[1]),
-            self.encoder4(hidden[2]),
-            self.encoder10(hidden[4]),
-        ]
+        hidden = self.swinViT(crops, recompute)
+        sources = {
+            self.encoder1: crops,
+            self.encoder2: hidden[0],
+            self.encoder3: hidden[1],
+            self.encoder4: hidden[2],
+            self.encoder10: hidden[4],
+        }
+        return [apply(block, source, recompute) for block, source in sources.items()]
 
 
 def _with_averages(maps: list[Float[Tensor, "crops channels x y z"]]) -> EncoderOutput:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from voco_lite.config import Size
 from voco_lite.encoders.attention import window_attention
@@ -169,14 +170,25 @@ class SwinTransformer(nn.Module):
         """The four stages, fine to coarse."""
         return [getattr(self, f"layers{index + 1}")[0] for index in range(len(HEADS))]
 
-    def forward(self, volume: Float[Tensor, "crops channels x y z"]) -> list[Float[Tensor, "crops features x y z"]]:
+    def forward(
+        self, volume: Float[Tensor, "crops channels x y z"], recompute: bool = False
+    ) -> list[Float[Tensor, "crops features x y z"]]:
         """Five maps of strides 2, 4, 8, 16, 32, normalised over their channels; channels last in memory."""
         hidden = self.patch_embed(volume.contiguous(memory_format=torch.channels_last_3d))
         maps = [_normalised(hidden)]
         for index, stage in enumerate(self.stages()):
-            hidden = stage(getattr(self, f"layers{index + 1}c")[0](hidden))
+            hidden = apply(getattr(self, f"layers{index + 1}c")[0], hidden, recompute)
+            hidden = apply(stage, hidden, recompute)
             maps.append(_normalised(hidden))
         return maps
+
+
+def apply(module: nn.Module, volume: Tensor, recompute: bool) -> Tensor:
+    """`module(volume)`; with `recompute`, what it computes on the way is not kept for the backward pass."""
+    if not recompute:
+        return module(volume)
+    result: Tensor = checkpoint(module, volume, use_reentrant=False, preserve_rng_state=False)
+    return result
 
 
 def _normalised(volume: Float[Tensor, "crops channels x y z"]) -> Float[Tensor, "crops channels x y z"]:
