@@ -9,6 +9,7 @@ import pytest
 FOLDER = Path(__file__).parent / "benchmarks"
 BRIEF = {
     "batch_preparation": ["--rounds", "1"],
+    "encoder": ["--rounds", "1", "--features", "12", "--threads", "1"],
     "imports": ["--rounds", "1"],
     "losses": ["--rounds", "1"],
     "step": ["--preset", "ci", "--rounds", "1"],

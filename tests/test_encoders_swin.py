@@ -304,6 +304,18 @@ def test_linear_rows_equal_the_layer(bias, monkeypatch):
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-4)
 
 
+def test_gradients_that_are_one_number_expanded_reach_the_weights():
+    torch.manual_seed(0)
+    plan = window_plan((9, 9, 16), (7, 7, 7), True, CPU)
+    rows = torch.randn(plan.order.numel(), 18)
+    weight = torch.randn(6, 18, requires_grad=True)
+    linear(rows, weight).sum().backward()
+    torch.testing.assert_close(weight.grad, rows.sum(0).expand(6, 18), atol=1e-2, rtol=1e-4)
+    qkv, table, padding = rows.requires_grad_(), torch.randn(13**3, 3), torch.randn(18)
+    ways = [torch.autograd.grad(window_attention(qkv, table, padding, plan, w).sum(), qkv)[0] for w in (True, False)]
+    torch.testing.assert_close(*ways, atol=1e-4, rtol=1e-3)
+
+
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 4), (4, 4), (3, 6)])
 def test_residual_block_in_the_cache_equals_the_layers(inputs, outputs, monkeypatch):
     torch.manual_seed(0)

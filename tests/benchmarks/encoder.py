@@ -11,8 +11,6 @@ before it, each side in a process of its own.
 from __future__ import annotations
 
 import argparse
-import datetime
-import platform
 import resource
 import statistics
 import subprocess
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rounds import machine
 from torch import Tensor, nn
 
 from voco_lite.encoders.swin import SwinEncoder
@@ -109,13 +108,6 @@ def child(side: str, part: str, size: int, features: int, crops: int, checkpoint
     print((int(status["VmHWM"].split()[0]) * 1024 - before) / 1e6)
 
 
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def compare(part: str, size: int, features: int, options: argparse.Namespace) -> None:
     """One comparison, printed."""
     built = {side: build(side, part, size, features, options.crops, options.checkpointing) for side in SIDES}
@@ -129,11 +121,11 @@ def compare(part: str, size: int, features: int, options: argparse.Namespace) ->
     print(f"{part}, {options.crops} crop(s) of {size}^3, feature size {features}, {options.rounds} rounds")
     for name, values in (("wall", wall), ("CPU", cpu)):
         ours, other = values["voco_lite"], values["MONAI"]
-        print(f"  {name:5s} voco_lite {ours:7.2f} s   MONAI {other:7.2f} s   {other / ours:5.2f}x faster")
+        print(f"  {name:5s} voco_lite {ours:7.2f} s   MONAI {other:7.2f} s   ratio {other / ours:5.2f}x")
     if not options.no_memory:
         flags = [str(value) for value in (size, features, options.crops, int(options.checkpointing), options.threads)]
         ours, other = (peak([side, part, *flags]) for side in SIDES)
-        print(f"  peak  voco_lite {ours:7.0f} MB  MONAI {other:7.0f} MB  {ours / other:5.2f} of it")
+        print(f"  peak  voco_lite {ours:7.0f} MB  MONAI {other:7.0f} MB  ratio {other / ours:5.2f}x")
 
 
 def main() -> None:
@@ -155,7 +147,7 @@ def main() -> None:
     parser.add_argument("--no-memory", action="store_true", help="skip the peak memory")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {datetime.date.today()}")
+    print(machine())
     for size in options.sizes:
         for features in options.features:
             for part in options.parts:

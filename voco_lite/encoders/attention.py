@@ -134,6 +134,7 @@ class WrittenOut(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Float[Tensor, "voxels channels"]) -> tuple[Tensor | None, ...]:
         qkv, extra, result, sums, *binary = ctx.saved_tensors
+        gradient = gradient.contiguous()
         _, heads, depth = extra.shape
         to_qkv, to_extra = torch.empty_like(qkv), torch.zeros_like(extra)
         to_biases = [torch.zeros_like(bias) for bias in binary]

@@ -18,6 +18,7 @@ from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
 HIDDEN_IN_CACHE = 1 << 18  # numbers of the widest layer that are alive at once
+_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def written_out(tensor: Tensor) -> bool:
@@ -34,7 +35,7 @@ def linear(
     """`torch.nn.functional.linear`."""
     if not written_out(rows):
         return F.linear(rows, weight, bias)
-    return _Linear.apply(rows, weight, bias)
+    return _Linear.apply(rows.contiguous(), weight, bias)
 
 
 def mlp(rows: Float[Tensor, "rows channels"], norm: nn.LayerNorm, first: nn.Linear, second: nn.Linear) -> Tensor:
@@ -42,12 +43,12 @@ def mlp(rows: Float[Tensor, "rows channels"], norm: nn.LayerNorm, first: nn.Line
     if not written_out(rows):
         return rows + second(F.gelu(first(norm(rows))))
     weights = (norm.weight, norm.bias, first.weight, first.bias, second.weight, second.bias)
-    return _Mlp.apply(rows, norm.eps, *weights)
+    return _Mlp.apply(rows.contiguous(), norm.eps, *weights)
 
 
 def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.linear` by oneDNN where that pays: it reorders the weight first."""
-    if rows.dtype == torch.float32 and rows.shape[0] >= 1024 and torch.backends.mkldnn.is_available():
+    if rows.dtype == torch.float32 and rows.shape[0] >= 1024 and _HAS_ONEDNN:
         return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
     return F.linear(rows, weight, bias)
 
@@ -65,8 +66,9 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight = ctx.saved_tensors
-        to_bias = gradient.sum(0) if ctx.has_bias else None
-        return _product(gradient, weight.t()), gradient.t() @ rows, to_bias
+        gradient = gradient.contiguous()
+        to_rows = _product(gradient, weight.t()) if ctx.needs_input_grad[0] else None
+        return to_rows, gradient.t() @ rows, gradient.sum(0) if ctx.has_bias else None
 
 
 class _Mlp(torch.autograd.Function):
@@ -88,6 +90,7 @@ class _Mlp(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, *weights = ctx.saved_tensors
+        gradient = gradient.contiguous()
         gain, offset, w1, b1, w2, _ = weights
         to_rows = torch.empty_like(rows)
         to_weights = [torch.zeros_like(weight) for weight in weights]
