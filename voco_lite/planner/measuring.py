@@ -85,6 +85,8 @@ def measure(config: PretrainConfig, preset: str, steps: int = 20) -> MeasuredSte
     with open_accelerator(config.train) as accelerator:
         run = Run(accelerator, VoCo(config), VoCoDataset(volumes, config.crops), config)
         clock = _Clock(run.device)
+        if run.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(run.device)
         run.begin()
         try:
             parts = _time_steps(run, clock, steps)
