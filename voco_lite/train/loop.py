@@ -30,7 +30,8 @@ def pretrain(
     """Train a model, in place, and return what was recorded.
 
     The same call continues an interrupted run of its `run_folder` exactly, and returns the history of a finished one
-    with its final weights in `model`. Every chance comes from the seed and the number of the step. A run folder holds
+    with its final weights in `model`. Every chance comes from the seed and the number of the step, except where
+    `crops.seeded` is False (official mode), whose augmentation no seed reaches. A run folder holds
     `config.json`, `log.jsonl`, `tensorboard/`, `checkpoints/` (the newest two) and `final.pt`. A volume of a folder
     that cannot be read is left out: a warning names it, `History.left_out` and `left_out.json` list them all.
 

@@ -45,9 +45,10 @@ class Meter:
         self.sums.zero_()
         return means
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint stores, when it falls between two records."""
-        return {"sums": self.sums.cpu(), "names": list(self.names)}
+    def state(self, accelerator: Accelerator) -> dict[str, Any]:
+        """What a checkpoint stores, when it falls between two records: the sums of all processes, averaged."""
+        sums = self.sums if accelerator.num_processes == 1 else accelerator.reduce(self.sums.clone(), "mean")
+        return {"sums": sums.cpu(), "names": list(self.names)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""

@@ -14,6 +14,7 @@ from voco_lite.train.history import LOG
 
 CONFIG = "config.json"
 # What may change between start and resumption without changing a single weight; the device may, but then rounds anew.
+# The precision that was chosen is part of the provenance, where "auto" has become the one that computes.
 _FREE = {
     f"config.train.{name}"
     for name in (
@@ -22,6 +23,7 @@ _FREE = {
         "progress",
         "workers",
         "device",
+        "precision",
         "log_every",
         "gauge_every",
         "checkpoint_every",
@@ -42,7 +44,10 @@ def open_run_folder(folder: Path, config: PretrainConfig, resume: bool) -> None:
     Raises:
         ValueError: The folder holds a run and `resume` is False, or that run has other settings.
     """
-    holds_run = (folder / LOG).is_file() or (folder / FINAL).is_file() or bool(step_checkpoints(folder))
+    log = folder / LOG
+    # An empty log is that of a run that ended before its first record: nothing was learnt there.
+    logged = log.is_file() and log.stat().st_size > 0
+    holds_run = logged or (folder / FINAL).is_file() or bool(step_checkpoints(folder))
     if holds_run and not resume:
         raise ValueError(
             f"run_folder must be new where resume is False, got {folder}, which holds a run. "

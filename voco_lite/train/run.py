@@ -155,6 +155,7 @@ class Run:
         self.guard.flush()
         self.left_out.store()
         path = step_path(self.folder, self.step)
+        meter = self.meter.state(self.accelerator)
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             save_checkpoint(
@@ -165,7 +166,7 @@ class Run:
                 provenance=self.provenance,
                 optimizer=self.optimizer.state_dict(),
                 scaler=scaler.state_dict() if scaler is not None else None,
-                meter=self.meter.state(),
+                meter=meter,
                 seconds=time.perf_counter() - self.began,
             )
             prune(self.folder, keep=2)
