@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from voco_lite.config import CropConfig, PretrainConfig
+from voco_lite.dataset import VoCoDataset
 from voco_lite.gauges import HeldOut, effective_rank, levels, measure_held_out, position_top1, spread, verdict
 from voco_lite.model import VoCo
 from voco_lite.objectives import objective
+from voco_lite.train import pretrain
 
 PUBLISHED_2025 = CropConfig(cells=(3, 3, 1), crop_size=(64, 64, 64))
 PUBLISHED_2024 = CropConfig(cells=(4, 4, 1), crop_size=(96, 96, 96))
@@ -144,3 +146,33 @@ def test_no_held_out_volume_is_explained():
 def test_verdicts(last, kind, words):
     found = verdict(held_out(), held_out(**last), levels(PUBLISHED_2025))
     assert found.kind == kind and str(found).startswith(words)
+
+
+def wrong_labels(batch):
+    return replace(batch, position_labels=batch.position_labels.roll(1, 0))
+
+
+def run_with(fault=None, **changes):
+    """The verdict on a short run in which one thing is broken."""
+    from tiny_run import tiny_config, tiny_volumes
+
+    settings = {"steps": 120, "batch_size": 4, "random_crops": 4, "learning_rate": 3e-3, "log_every": 120} | changes
+    config = tiny_config(**settings)
+    model, data = VoCo(config), VoCoDataset(tiny_volumes(6), config.crops)
+    if fault is not None:
+        data.cut = lambda samples, device="cpu": fault(VoCoDataset.cut(data, samples, device))
+    history = pretrain(model, data, config.train, held_out=tiny_volumes(4, first=100))
+    return verdict(history.first_held_out, history.last_held_out, levels(config.crops, model.objective))
+
+
+@pytest.mark.parametrize(
+    ("kind", "faults"),
+    [
+        ("learning", {}),
+        ("plateau", {"learning_rate": 1e-9}),
+        ("collapsed", {"intra_weight": 0.0, "inter_weight": 0.0, "regularization_weight": -100.0}),
+        ("disagree", {"fault": wrong_labels}),
+    ],
+)
+def test_a_fault_that_was_put_into_a_run_is_named(kind, faults):
+    assert run_with(**faults).kind == kind

@@ -11,6 +11,7 @@ from voco_lite.gauges.levels import Levels
 COLLAPSED_SPREAD = 0.05
 GAIN = 0.05  # of top-1 over the untrained network; smaller ones happen by chance
 NEAR_ORTHOGONAL = 0.95
+TOWARD_COLLAPSE = 0.2  # way from the orthogonal level to that of collapse: only wrong similarities near 1 cost so much
 MOVED_SPREAD = 0.8  # the regularization, which needs no labels, spreads the embeddings of a run that moves at all
 
 
@@ -40,10 +41,11 @@ def verdict(first: HeldOut, last: HeldOut, levels: Levels) -> Verdict:
     """
     gain = last.top1 - first.top1
     numbers = f"intra loss {last.intra_loss:.2f}, top-1 {last.top1:.2f} against {first.top1:.2f} untrained"
-    if last.spread < COLLAPSED_SPREAD:
+    alike = levels.orthogonal + TOWARD_COLLAPSE * (levels.collapse - levels.orthogonal)
+    if last.spread < COLLAPSED_SPREAD or last.intra_loss > alike:
         return Verdict(
             "collapsed",
-            f"collapsed: all crops have nearly one embedding (spread {last.spread:.3f}); {numbers}. "
+            f"collapsed: crops of different places have nearly one embedding (spread {last.spread:.3f}); {numbers}. "
             "Look at the regularization and at the learning rate.",
         )
     if gain > GAIN and last.intra_loss < first.intra_loss and last.intra_loss < levels.orthogonal:
