@@ -71,7 +71,7 @@ def outcome(report: Path, code: int) -> Outcome:
     if code == _NO_TESTS:
         return Outcome(note="no tests")
     found = Outcome()
-    for case in ElementTree.parse(report).iter("testcase") if report.is_file() else ():
+    for case in _cases(report):
         kinds = {child.tag for child in case}
         name = f"{case.get('file') or case.get('classname')}::{case.get('name')}"
         if kinds & {"failure", "error"}:
@@ -83,6 +83,14 @@ def outcome(report: Path, code: int) -> Outcome:
     if code and not found.failed:
         found.failed.append(f"pytest ended with exit code {code}")
     return found
+
+
+def _cases(report: Path) -> list[ElementTree.Element]:
+    """The tests of a report; none where it is absent or was cut off."""
+    try:
+        return list(ElementTree.parse(report).iter("testcase"))
+    except (OSError, ElementTree.ParseError):
+        return []
 
 
 def browser() -> Outcome:

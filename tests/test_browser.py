@@ -21,7 +21,8 @@ import pytest
 
 from run_parts import BROWSERS
 
-pytestmark = pytest.mark.browser
+# Waits poll; their sum may exceed the time that other tests get.
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 SET_UP = """
 import sys
