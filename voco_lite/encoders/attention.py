@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from voco_lite.encoders.windows import WindowPlan
 
-SCORES_IN_CACHE = 1 << 18  # score matrix entries computed at once on a CPU
+SCORES_IN_CACHE = 1 << 19  # score matrix entries computed at once by each CPU thread
 _LOG2_E = math.log2(math.e)
 
 
@@ -162,7 +162,7 @@ def _chunks(shapes: Sequence[tuple[int, int]], biases: Sequence[Tensor]) -> Iter
     """Rows of a few windows of one group, their number, their bias and the group's index."""
     start = 0
     for group, ((windows, voxels), bias) in enumerate(zip(shapes, biases, strict=True)):
-        most = max(1, SCORES_IN_CACHE // bias.numel())
+        most = max(1, SCORES_IN_CACHE * torch.get_num_threads() // bias.numel())
         for first in range(0, windows, most):
             count = min(most, windows - first)
             begin = start + first * voxels

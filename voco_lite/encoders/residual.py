@@ -21,7 +21,7 @@ from voco_lite.encoders.conv import Convolution
 from voco_lite.encoders.rows import linear, written_out
 
 SLOPE, EPS = 0.01, 1e-5  # of the leaky ReLU; of the instance normalisation
-VALUES_IN_CACHE = 1 << 18
+VALUES_IN_CACHE = 1 << 18  # that each thread holds at once
 
 
 class _Convolution(nn.Module):
@@ -139,7 +139,7 @@ def _rows(volume: Float[Tensor, "crops channels x y z"]) -> Float[Tensor, "crops
 
 def _parts(rows: Float[Tensor, "crops voxels channels"]) -> Iterator[tuple[int, slice]]:
     """A few voxels of one crop at a time, so that several passes over them stay in the cache."""
-    count = max(1, VALUES_IN_CACHE // rows.shape[2])
+    count = max(1, VALUES_IN_CACHE * torch.get_num_threads() // rows.shape[2])
     for crop in range(rows.shape[0]):
         for first in range(0, rows.shape[1], count):
             yield crop, slice(first, first + count)

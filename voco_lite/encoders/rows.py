@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
-HIDDEN_IN_CACHE = 1 << 18  # numbers of the widest layer that are alive at once
+HIDDEN_IN_CACHE = 1 << 18  # numbers of the widest layer that each thread holds at once
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
@@ -115,5 +115,5 @@ class _Mlp(torch.autograd.Function):
 
 def _parts(rows: Tensor, widest: Tensor) -> list[slice]:
     """Rows that are taken together."""
-    count = max(1024, HIDDEN_IN_CACHE // widest.shape[0])
+    count = max(1024, HIDDEN_IN_CACHE * torch.get_num_threads() // widest.shape[0])
     return [slice(first, first + count) for first in range(0, rows.shape[0], count)]
