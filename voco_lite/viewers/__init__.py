@@ -8,13 +8,18 @@ from __future__ import annotations
 from voco_lite.viewers.curves import plot_curves, plot_history, plot_similarity, plot_spectrum
 from voco_lite.viewers.explorer import PositionExplorer, explore_positions, predict_overlaps
 from voco_lite.viewers.pictures import Picture, PictureBox
+from voco_lite.viewers.pointer import CrossPatientPointer, PointErrors, point_across
 from voco_lite.viewers.positions import show_position_labels
+from voco_lite.viewers.similarity import SimilarityMap, similarity_map
 from voco_lite.viewers.slices import SliceBrowser, describe_voxel, side_by_side, slices
 
 __all__ = [
+    "CrossPatientPointer",
     "Picture",
     "PictureBox",
+    "PointErrors",
     "PositionExplorer",
+    "SimilarityMap",
     "SliceBrowser",
     "describe_voxel",
     "explore_positions",
@@ -22,8 +27,10 @@ __all__ = [
     "plot_history",
     "plot_similarity",
     "plot_spectrum",
+    "point_across",
     "predict_overlaps",
     "show_position_labels",
     "side_by_side",
+    "similarity_map",
     "slices",
 ]

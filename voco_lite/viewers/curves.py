@@ -20,13 +20,13 @@ from voco_lite.viewers.pictures import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SK
 if TYPE_CHECKING:
     from voco_lite.train import History
 
-_TERMS = (
+TERMS = (
     ("intra", "intra-volume", BLUE, "-"),
     ("inter", "inter-volume", SKY, "--"),
     ("regularization", "regularization", GREEN, ":"),
     ("held_out/intra_loss", "intra-volume, held out", RED, "o-"),
 )
-_ACCURACIES = (
+ACCURACIES = (
     ("held_out/top1", "position top-1", BLUE, "o-"),
     ("held_out/top1_across", "position top-1 across subjects", ORANGE, "s--"),
 )
@@ -49,16 +49,16 @@ def plot_history(history: History, levels: Levels | CropConfig | None = None) ->
     Raises:
         ValueError: A history without any loss.
     """
-    shown = [entry for entry in _TERMS if entry[0] in history.names]
+    shown = [entry for entry in TERMS if entry[0] in history.names]
     if not shown:
         raise ValueError("history must hold at least one record with losses, got none. Train a few steps first.")
     lines = levels if isinstance(levels, Levels) else levels_of(levels) if levels else _levels_of_run(history)
-    accuracies = [entry for entry in _ACCURACIES if entry[0] in history.names]
+    accuracies = [entry for entry in ACCURACIES if entry[0] in history.names]
     figure = new_figure(10 if accuracies else 6, 3.8)
     axes = figure.subplots(1, 2 if accuracies else 1, squeeze=False)[0]
-    _draw_terms(axes[0], history, shown, lines)
+    draw_terms(axes[0], history, shown, lines)
     if accuracies:
-        _draw_accuracies(axes[1], history, accuracies)
+        draw_accuracies(axes[1], history, accuracies)
     return figure_picture(figure, _history_in_words(history, [entry[:2] for entry in (*shown, *accuracies)]))
 
 
@@ -70,7 +70,8 @@ def _levels_of_run(history: History) -> Levels:
     return levels_of(config.crops, objective(config.objective.name, config.objective.mode))
 
 
-def _draw_terms(axes: Any, history: History, shown: list[tuple[str, str, str, str]], lines: Levels) -> None:
+def draw_terms(axes: Any, history: History, shown: list[tuple[str, str, str, str]], lines: Levels) -> None:
+    """Loss terms over the steps, with the levels of simple predictions."""
     highest = 0.0
     for name, label, colour, style in shown:
         steps, values = history[name]
@@ -85,7 +86,8 @@ def _draw_terms(axes: Any, history: History, shown: list[tuple[str, str, str, st
     _finish(axes, "loss", "optimizer step")
 
 
-def _draw_accuracies(axes: Any, history: History, accuracies: list[tuple[str, str, str, str]]) -> None:
+def draw_accuracies(axes: Any, history: History, accuracies: list[tuple[str, str, str, str]]) -> None:
+    """Held-out accuracies over the steps, each beside its untrained value and chance."""
     for name, label, colour, style in accuracies:
         steps, values = history[name]
         axes.plot(steps, values, style, color=colour, label=label, markersize=4)

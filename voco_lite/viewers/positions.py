@@ -11,7 +11,7 @@ from torch import Tensor
 from voco_lite.config import Size
 from voco_lite.crops import CropGrid, grid_starts, position_labels
 from voco_lite.viewers.pictures import BLACK, BLUE, ORANGE, SKY, Picture, figure_picture, new_figure
-from voco_lite.viewers.planes import PLANES, Window, default_window, first_channel, spacing_of, take_slice
+from voco_lite.viewers.planes import PLANES, Plane, Window, default_window, first_channel, spacing_of, take_slice
 
 if TYPE_CHECKING:
     from voco_lite.volumes import Volume
@@ -88,7 +88,7 @@ def draw_grid(
 
     first, size = [int(v) for v in start], grid.random_size
     level = min(first[2] + size[2] // 2, grid.block_size[2] - 1)
-    _draw_slice(axes, block, level, window, spacing)
+    draw_slice(axes, block, level, window, spacing)
     label = position_labels(torch.as_tensor(first)[None], grid)[0]
     for number, (x, y, z) in enumerate(grid_starts(grid).tolist()):
         if not z <= level < z + grid.crop_size[2]:
@@ -98,29 +98,34 @@ def draw_grid(
         axes.add_patch(Rectangle((x, y), width, height, facecolor=SKY, alpha=0.75 * share, linewidth=0))
         axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor="white", linewidth=1))
         axes.text(x + width / 2, y + height / 2, str(number), color="white", ha="center", va="center", fontsize=11,
-                  path_effects=_outline())  # fmt: skip
+                  path_effects=outline())  # fmt: skip
     axes.add_patch(Rectangle((first[0], first[1]), size[0], size[1], fill=False, edgecolor=ORANGE, linewidth=3))
     axes.set_title(f"random crop at voxel {tuple(first)}", fontsize=10)
 
 
-def _draw_slice(
-    axes: Any, block: Float[Tensor, "x y z"], level: int, window: Window, spacing: tuple[float, float, float]
+def draw_slice(
+    axes: Any,
+    block: Float[Tensor, "x y z"],
+    level: int,
+    window: Window,
+    spacing: tuple[float, float, float],
+    plane: Plane = PLANES["axial"],
 ) -> None:
-    """An axial slice of the block with the patient's right on the left; the axes count voxels."""
-    plane, (low, high) = PLANES["axial"], window
+    """A slice of the block with the patient's sides at its borders; the axes count voxels."""
+    low, high = window
     columns, rows = block.shape[plane.columns], block.shape[plane.rows]
     piece = take_slice(block, plane, level)
     axes.imshow(piece.numpy(), cmap="gray", vmin=low, vmax=high, extent=(columns, 0, 0, rows), origin="upper",
                 aspect=spacing[plane.rows] / spacing[plane.columns])  # fmt: skip
     axes.set_xlim(columns, 0)
     axes.set_ylim(0, rows)
-    axes.set_xlabel("x in voxels", fontsize=8)
-    axes.set_ylabel("y in voxels", fontsize=8)
+    axes.set_xlabel(f"{'xyz'[plane.columns]} in voxels", fontsize=8)
+    axes.set_ylabel(f"{'xyz'[plane.rows]} in voxels", fontsize=8)
     axes.tick_params(labelsize=7)
     spots = ((0.03, 0.5), (0.97, 0.5), (0.5, 0.96), (0.5, 0.04))
     for letter, spot in zip(plane.letters, spots, strict=True):
         axes.text(
-            *spot, letter, transform=axes.transAxes, color="#F0E442", ha="center", va="center", path_effects=_outline()
+            *spot, letter, transform=axes.transAxes, color="#F0E442", ha="center", va="center", path_effects=outline()
         )
 
 
@@ -143,7 +148,8 @@ def draw_bars(
     axes.tick_params(labelsize=8)
 
 
-def _outline() -> list[Any]:
+def outline() -> list[Any]:
+    """A black rim, so that bright marks remain seen on bright tissue."""
     from matplotlib import patheffects
 
     return [patheffects.withStroke(linewidth=2.5, foreground="black")]

@@ -1,0 +1,218 @@
+"""Explorers: sliders change pictures and numbers, a hand-made encoder finds places, a theatre disturbs no training."""
+
+import pytest
+import torch
+
+import voco_lite as vl
+from voco_lite import viewers
+from voco_lite.viewers.sliding import Lattice, true_place
+
+PNG = b"\x89PNG\r\n\x1a\n"
+GRID = vl.CropGrid(cells=(3, 3, 1), crop_size=(8, 8, 8))
+
+
+class Shift:
+    """A displacement that is the same everywhere, in mm."""
+
+    def __init__(self, *mm):
+        self.mm = torch.tensor(mm)
+
+    def __call__(self, affine, size):
+        return self.mm.reshape(3, 1, 1, 1).expand(3, *size)
+
+
+def coded(shift=(0.0, 0.0, 0.0), spacing=2.0, n=24):
+    """A volume whose three channels tell where in the source each voxel lies, and that is shifted from it in mm."""
+    axis = torch.arange(n) * spacing
+    places = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")) + torch.tensor(shift).reshape(3, 1, 1, 1)
+    affine = torch.diag(torch.tensor([spacing] * 3 + [1.0], dtype=torch.float64))
+    back = Shift(*(-mm for mm in shift))
+    return vl.Volume(places / 100 + 1, affine, "coded", "prepared", to_source=Shift(*shift), from_source=back)
+
+
+def position_code(crops):
+    """Vectors whose cosine falls with the distance of the crops' middles."""
+    angle = crops.mean((2, 3, 4)) * 2
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+def noise_code(crops):
+    """Vectors that know nothing of places."""
+    return torch.rand(len(crops), 8, generator=torch.Generator().manual_seed(len(crops)))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return vl.VoCo(vl.PretrainConfig.preset("ci"))
+
+
+@pytest.fixture(scope="module")
+def noise():
+    data = torch.rand(1, 48, 48, 24, generator=torch.Generator().manual_seed(0))
+    return vl.Volume(data, torch.eye(4, dtype=torch.float64), "noise", "prepared")
+
+
+# Crops slid over a volume
+
+
+def test_slid_crops_reach_from_border_to_border():
+    lattice = Lattice((24, 16, 8), (8, 8, 8), 4)
+    assert lattice.counts == (5, 3, 1) and lattice.starts[-1].tolist() == [16, 8, 0] and len(lattice.starts) == 15
+
+
+def test_heat_is_drawn_where_the_crops_have_their_middles():
+    from voco_lite.viewers.planes import plane_named
+
+    lattice = Lattice((24, 24, 24), (8, 8, 8), 8)
+    heat, ends = lattice.heat_slice(torch.arange(27.0).reshape(3, 3, 3), plane_named("axial"), 12)
+    assert heat.shape == (17, 17) and ends == (20.5, 3.5, 3.5, 20.5)
+    # The first row is the front (high y), the first column the right (high x).
+    assert float(heat[0, 0]) == pytest.approx(2 * 9 + 2 * 3 + 1, abs=0.2)
+
+
+def test_crops_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="Take smaller crops"):
+        Lattice((24, 24, 4), (8, 8, 8), 4)
+
+
+def test_a_place_goes_through_the_source_into_the_other_subject():
+    # A shows 6 mm further along x than the source, B 4 mm further along y: voxels of 2 mm.
+    found = true_place(coded((6.0, 0, 0)), torch.tensor([5, 6, 7]), coded((0, 4.0, 0)))
+    assert found.tolist() == pytest.approx([8, 4, 7])
+
+
+def test_subjects_of_different_sources_are_refused():
+    one = vl.samples.phantom(0, (8, 8, 8))
+    with pytest.raises(ValueError, match="from one source"):
+        true_place(one, torch.tensor([4, 4, 4]), coded())
+
+
+# Similarity map
+
+
+def test_the_similarity_of_a_position_code_is_largest_at_the_base_crop():
+    shown = viewers.similarity_map(position_code, coded(), base=5, grid=GRID, stride=4)
+    assert shown.distance_mm == {"model": 0} and shown.peaks["model"].tolist() == [11.5, 19.5, 11.5]
+
+
+def test_in_another_subject_the_truth_follows_the_deformation():
+    shown = viewers.similarity_map(position_code, coded(), slid_over=coded((8.0, 0, 0)), grid=GRID, stride=4)
+    assert shown.peaks["model"].tolist() == [7.5, 11.5, 11.5] and shown.distance_mm["model"] == pytest.approx(0)
+
+
+def test_where_everything_looks_alike_the_similarity_elsewhere_is_one():
+    models = {"code": position_code, "alike": lambda crops: torch.ones(len(crops), 4)}
+    shown = viewers.similarity_map(models, coded(), base=0, grid=GRID, stride=4)
+    assert shown.elsewhere["alike"] == pytest.approx(1) and shown.elsewhere["code"] < 0.95
+
+
+@pytest.mark.parametrize("slider", ["base", "level"])
+def test_moving_a_slider_of_the_map_changes_picture_and_words(slider):
+    shown = viewers.similarity_map(position_code, coded(), base=0, grid=GRID, stride=4)
+    png, words = shown.image.value, shown.caption.value
+    getattr(shown, slider).value += 1
+    assert shown.image.value != png and shown.caption.value != words
+
+
+def test_models_stand_side_by_side(model, noise):
+    trained = vl.VoCo(vl.PretrainConfig.preset("ci", seed=1))
+    shown = viewers.similarity_map({"before": model, "after": trained}, noise, stride=16)
+    assert "before: " in shown.alt and "after: " in shown.alt
+    assert not torch.equal(shown.similarity["before"], shown.similarity["after"])
+
+
+def test_a_map_leaves_the_model_in_its_mode(model, noise):
+    model.train()
+    viewers.similarity_map(model, noise, stride=16)
+    assert model.training and all(part.training for part in model.modules())
+
+
+def test_without_a_known_deformation_no_distance_is_claimed(model, noise):
+    shown = viewers.similarity_map(model, noise, slid_over=noise.data.flip(1), stride=16)
+    assert shown.distance_mm == {"model": None} and " off" not in shown.alt
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"base": 9}, "from 0 to 8"),
+        ({"models": {}}, "at least one"),
+        ({"grid": None}, "no VoCo"),
+        ({"by": "x"}, "by must"),
+    ],
+    ids=["base", "no model", "no grid", "by"],
+)
+def test_wrong_requests_for_a_map_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        viewers.similarity_map(**{"models": position_code, "volume": coded(), "grid": GRID, "stride": 8, **wrong})
+
+
+# Cross-patient pointer
+
+
+def test_a_position_code_finds_the_place_within_one_stride():
+    pointer = viewers.point_across(position_code, coded((6.0, 0, 0)), coded((0, 4.0, 0)), GRID, stride=2)
+    pointer.move(10, 14, 9)
+    assert pointer.truth.tolist() == pytest.approx([13, 12, 9])
+    assert pointer.reachable and float((pointer.found - pointer.truth).abs().max()) <= 2
+
+
+def test_the_distance_is_in_millimetres():
+    pointer = viewers.point_across(position_code, coded(), coded(), GRID, stride=4)
+    offset = pointer.found - pointer.truth
+    assert pointer.distance_mm == pytest.approx(2 * float(offset.norm())) and pointer.distance_mm > 0
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_pointing_elsewhere_changes_picture_and_words(axis):
+    pointer = viewers.point_across(position_code, coded(), coded(), GRID, stride=4)
+    png, words = pointer.image.value, pointer.caption.value
+    pointer.sliders[axis].value += 4
+    assert pointer.image.value != png and pointer.caption.value != words
+
+
+def test_a_place_that_the_other_subject_does_not_show_is_called_so():
+    pointer = viewers.point_across(position_code, coded((40.0, 0, 0)), coded(), GRID, stride=4)
+    assert not pointer.reachable and "which no crop of B reaches" in pointer.alt
+
+
+def test_a_place_without_known_truth_is_called_so(model, noise):
+    pointer = viewers.point_across(model, noise, noise, stride=16)
+    assert pointer.distance_mm is None and "is not known" in pointer.alt
+    with pytest.raises(ValueError, match="deformation is known"):
+        pointer.error_table(3)
+
+
+def test_a_position_code_beats_the_share_of_the_box_and_one_that_knows_nothing():
+    pointer = viewers.point_across(position_code, coded((6.0, 0, 0)), coded((0, 4.0, 0)), GRID, stride=2)
+    errors = pointer.error_table(30, rivals={"nothing": noise_code})
+    floor, ours, box, nothing = (
+        errors.median(way) for way in ("nearest crop", "this encoder", "same share of the box", "nothing")
+    )
+    assert floor <= ours < min(box, nothing) and box == pytest.approx(52**0.5)
+
+
+def test_the_same_points_are_drawn_for_every_encoder():
+    ours, theirs = (
+        viewers.point_across(code, coded(), coded(), GRID, stride=4).error_table(10)
+        for code in (position_code, noise_code)
+    )
+    assert torch.equal(ours.offsets["nearest crop"], theirs.offsets["nearest crop"])
+
+
+def test_the_table_names_ways_medians_and_points():
+    errors = viewers.PointErrors({"a way": torch.tensor([[3.0, 4.0, 0.0], [0.0, 0.0, 5.0], [3.0, 4.0, 0.0]])})
+    assert errors.median("a way") == 5 and errors.median("a way", "z") == 0 and errors.interval("a way") == (5, 5)
+    assert "a way" in str(errors) and "3 points" in str(errors) and errors.picture.png.startswith(PNG)
+
+
+def test_a_voco_is_compared_with_its_untrained_self(model):
+    subjects = [vl.samples.phantom(seed, (40, 40, 40)) for seed in (0, 1)]
+    errors = viewers.point_across(model, *subjects, stride=12).error_table(4)
+    assert torch.equal(errors.offsets["this encoder"], errors.offsets["untrained encoder"])
+
+
+def test_more_points_than_there_are_is_refused():
+    empty = coded((40.0, 40.0, 40.0))
+    with pytest.raises(ValueError, match="Ask for fewer"):
+        viewers.point_across(position_code, empty, coded(), GRID, stride=4).error_table(2)
