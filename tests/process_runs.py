@@ -47,16 +47,8 @@ def run(result: str, changes: dict) -> None:
         torch.save(model.state_dict(), result)
 
 
-def train(folder: Path, processes: int = 1, **changes) -> dict[str, torch.Tensor]:
-    """Run this file in processes of its own and return the weights; an interrupted run has none.
-
-    Args:
-        folder: Where the weights go.
-        processes: One, or several that form a gloo group.
-        changes: Fields of the configuration.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    result = folder / "weights.pt"
+def launcher(processes: int) -> tuple[list[str], dict[str, str]]:
+    """The start of a command line that runs a file, or a module after "-m", and its environment."""
     command, environment = [sys.executable], os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     if processes > 1:
         if sys.platform == "linux":
@@ -67,6 +59,20 @@ def train(folder: Path, processes: int = 1, **changes) -> dict[str, torch.Tensor
             port = free.getsockname()[1]
         place = ["--master-addr", "127.0.0.1", "--master-port", str(port)]
         command += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), *place]
+    return command, environment
+
+
+def train(folder: Path, processes: int = 1, **changes) -> dict[str, torch.Tensor]:
+    """Run this file in processes of its own and return the weights; an interrupted run has none.
+
+    Args:
+        folder: Where the weights go.
+        processes: One, or several that form a gloo group.
+        changes: Fields of the configuration.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    result = folder / "weights.pt"
+    command, environment = launcher(processes)
     done = subprocess.run(
         [*command, __file__, str(result), json.dumps(changes)],
         env=environment,

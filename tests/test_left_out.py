@@ -1,15 +1,19 @@
 """A broken scan of a folder is left out of training, said once and summed up; asked for directly, it is an error."""
 
 import json
+import subprocess
 import warnings
 from dataclasses import replace
 
 import nibabel
 import numpy as np
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
+from process_runs import launcher
 from tiny_run import tiny_config, tiny_volumes, train, weights
+from voco_lite.checkpoints import load_checkpoint
 from voco_lite.cli import main
 from voco_lite.config import VolumeConfig
 from voco_lite.dataset import VoCoDataset
@@ -180,6 +184,27 @@ def test_an_interrupted_run_with_a_broken_scan_is_resumed_exactly(folder, tmp_pa
     resumed, history = run(folder, config)
     assert all((a == b).all() for a, b in zip(weights(whole).values(), weights(resumed).values(), strict=True))
     assert list(history.left_out) == [folder.sources[2]]
+
+
+@pytest.mark.slow
+def test_two_processes_leave_out_what_one_process_leaves_out(folder, tmp_path):
+    options = "--preset ci --crops.cells 2 2 1 --volume.size 32 32 16 --objective.projector-dim 16 --train.steps 6 "
+    more = "--train.batch-size 2 --train.device cpu --train.precision fp32 --train.no-progress --held-out 0"
+    data = ["--encoder.norm", "group", "--volume.intensity", "none", "--data", str(folder.paths[0].parent)]
+    found = {}
+    for processes in (1, 2):
+        command, environment = launcher(processes)
+        place = ["--train.run-folder", str(tmp_path / f"{processes}"), "--train.accumulation", str(2 // processes)]
+        arguments = ["pretrain", *options.split(), *more.split(), *data, *place]
+        done = subprocess.run(
+            [*command, "-m", "voco_lite", *arguments], env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.count("left out 1: ") == done.stdout.count("Run folder: ") == 1
+        found[processes] = load_checkpoint(tmp_path / f"{processes}" / "final.pt")
+        assert list(History.load(tmp_path / f"{processes}").left_out) == [folder.sources[2]]
+    assert found[2]["provenance"]["processes"] == 2
+    for name, value in found[1]["model"].items():
+        torch.testing.assert_close(found[2]["model"][name], value, rtol=0, atol=1e-5)
 
 
 def test_a_broken_held_out_scan_is_left_out(folder):

@@ -146,6 +146,8 @@ LAUNCH += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_
 def start(launcher, arguments):
     """Run a command to its end; its last line."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    if sys.platform == "linux":
+        environment["GLOO_SOCKET_IFNAME"] = "lo"  # the processes of one machine need no network
     done = subprocess.run(
         [sys.executable, *launcher, *arguments], env=environment, capture_output=True, text=True, check=False
     )

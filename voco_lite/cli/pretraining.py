@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,13 +57,15 @@ class Pretrain(PretrainConfig):
         training, held_out = _volumes(self.data, self.pattern, self.subjects, self.held_out, config)
         dataset = VoCoDataset(training, config.crops, seed=config.train.seed)
         history = pretrain(model, dataset, config.train, held_out=held_out)
-        _report(history)
+        if _first_process():
+            _report(history)
 
     def _start(self, model: VoCo, weights: str) -> None:
         from voco_lite.official_weights import find_weights, start_from_weights
 
         report = start_from_weights(model, find_weights(weights), self.allow_unverified)
-        print(report)
+        if _first_process():
+            print(report)
 
 
 def _volumes(
@@ -99,6 +102,11 @@ def _volumes(
     else:
         raise FileNotFoundError(f'There is no folder {data}. Give a folder of scans, "population" or "phantoms".')
     return training, VolumeFolder(held_out, config, pattern, cache) if number is None else others
+
+
+def _first_process() -> bool:
+    """Whether this process speaks for all: what `accelerate launch` starts several times says things once."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _report(history: Any) -> None:
