@@ -123,7 +123,7 @@ def _lines(config: PretrainConfig, plan: RunPlan) -> list[str]:
         f"measured     {row.preset} in {row.precision} on {row.machine}, torch {row.torch}, {row.date}",
         f"training     {training}",
         f"gauges       {duration(plan.gauge_seconds or 0)}",
-        f"memory       {gigabytes(plan.peak_memory or 0)} at most, without the volumes of the run",
+        f"memory       {gigabytes(plan.peak_memory or 0)} on noise; making or preparing volumes comes on top",
         *lines,
     ]
 
