@@ -216,3 +216,212 @@ def test_more_points_than_there_are_is_refused():
     empty = coded((40.0, 40.0, 40.0))
     with pytest.raises(ValueError, match="Ask for fewer"):
         viewers.point_across(position_code, empty, coded(), GRID, stride=4).error_table(2)
+
+
+# Training theatre
+
+
+class Clock:
+    """Seconds that pass as a test says; drawing takes one."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clocked(monkeypatch, model, noise):
+    """A theatre whose clock stands still but for one second of drawing, and its clock."""
+    from voco_lite.viewers import theatre as module
+
+    clock = Clock()
+    monkeypatch.setattr(module.time, "perf_counter", clock)
+    theatre = viewers.TrainingTheatre(noise, every=5)
+    draw = theatre._draw
+
+    def slow(*args):
+        clock.now += 1
+        draw(*args)
+
+    monkeypatch.setattr(theatre, "_draw", slow)
+    return theatre, clock
+
+
+def record(step):
+    return {"step": step, "intra": 0.8 - step / 100, "regularization": 0.1}
+
+
+def test_the_first_and_the_last_record_are_drawn(clocked, model):
+    theatre, _ = clocked
+    drawn = []
+    for step in (10, 20, model.config.train.steps):
+        theatre(record(step), model)
+        drawn.append(theatre.pictures)
+    assert drawn == [1, 1, 2] and f"Step {model.config.train.steps}" in theatre.alt
+
+
+def test_pictures_keep_within_their_share_of_the_time(clocked, model):
+    theatre, clock = clocked
+    for step in range(1, 25):
+        theatre(record(step), model)
+        clock.now += 10
+    # 24 records in 240 s: a second of drawing each 33 s is 3 %.
+    assert 5 <= theatre.pictures <= 8 and theatre.share <= 0.03
+
+
+def test_the_share_counts_gauges_and_drawing_apart(clocked, model):
+    theatre, clock = clocked
+    theatre(record(1), model)
+    clock.now += 9
+    theatre(record(model.config.train.steps), model)
+    assert theatre.seconds == {"gauges": 0, "drawing": 2} and theatre.share == pytest.approx(2 / 11)
+
+
+def test_another_run_starts_the_picture_anew(clocked, model):
+    theatre, _ = clocked
+    for step in (10, 20, 10):
+        theatre(record(step), model)
+    assert theatre.history.steps == 10 and len(theatre.history) == 1
+
+
+def test_a_watched_training_ends_with_the_weights_of_one_that_was_not(tmp_path):
+    from tiny_run import same_weights, tiny_config, tiny_volumes, train, weights
+
+    config = tiny_config(steps=3)
+    theatre = viewers.TrainingTheatre(tiny_volumes(1, first=9), every=0, most=1)
+    watched, alone = train(config, callbacks=[theatre])[0], train(config)[0]
+    assert theatre.pictures >= 2 and same_weights(weights(watched), weights(alone))
+
+
+def test_a_theatre_shows_a_picture_before_and_without_a_front_end(noise):
+    theatre = viewers.TrainingTheatre([noise])
+    data, _ = theatre._repr_mimebundle_()
+    assert theatre.picture.png.startswith(PNG) and "first record" in data["text/plain"]
+
+
+@pytest.mark.parametrize("wrong", [{"volumes": []}, {"most": 0}, {"every": -1}], ids=str)
+def test_wrong_theatres_are_refused(wrong, noise):
+    with pytest.raises(ValueError, match="Give a held-out volume"):
+        viewers.TrainingTheatre(**{"volumes": [noise], **wrong})
+
+
+# Embedding map
+
+
+@pytest.fixture(scope="module")
+def coded_map():
+    volumes = [coded(), coded((6.0, 0, 0)), coded((0, 4.0, 0))]
+    for volume in volumes:
+        # Their regions are those of their own boxes: the displacement has no source with a box.
+        object.__setattr__(volume, "to_source", None)
+    return viewers.embedding_map(position_code, volumes, crops=40, regions=(3, 3, 1), grid=GRID)
+
+
+def test_a_position_code_groups_by_region_and_not_by_subject(coded_map):
+    assert coded_map.shared["region"] > 2 * coded_map.by_chance["region"]
+    assert coded_map.shared["subject"] < coded_map.by_chance["subject"] + 0.25
+
+
+@pytest.mark.parametrize(("control", "value"), [("colour", "subject"), ("chosen", 7)])
+def test_every_control_of_the_embedding_map_changes_picture_and_words(coded_map, control, value):
+    png, words = coded_map.image.value, coded_map.caption.value
+    getattr(coded_map, control).value = value
+    assert coded_map.image.value != png and coded_map.caption.value != words
+
+
+def test_hovering_tells_subject_region_and_place(coded_map):
+    figure = coded_map.figure()
+    texts = [text for trace in figure.data for text in trace.text]
+    assert len(texts) == 120 and any(text.startswith("crop 0: subject 0, ") for text in texts)
+
+
+def test_the_region_of_a_crop_is_where_its_middle_lies(coded_map):
+    for number in range(len(coded_map.points)):
+        x = float(coded_map._middle(number)[0]) / 24
+        side = "left" if x < 1 / 3 else "right" if x >= 2 / 3 else ""
+        assert (side or "t") in coded_map.groups["region"][number] or not side
+        assert side or not {"left", "right"} & set(coded_map.groups["region"][number].split())
+
+
+def test_the_organ_is_what_fills_the_middle_of_a_crop():
+    from voco_lite.viewers.embeddings import _organ
+
+    labels = torch.zeros(24, 24, 24, dtype=torch.long)
+    labels[:12] = 1
+    volume = vl.Volume(torch.zeros(1, 24, 24, 24), torch.eye(4).double(), "made", labels=labels, label_names={1: "a_b"})
+    assert [_organ(volume, torch.tensor([x, 0, 0]), GRID) for x in (4, 16)] == ["a b", "nothing named"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"volumes": [coded()]}, ValueError, "at least 2 subjects"),
+        ({"method": "tsne"}, ValueError, "must be"),
+        ({"method": "umap"}, ModuleNotFoundError, 'Use "pca"'),
+    ],
+    ids=["one subject", "method", "not installed"],
+)
+def test_wrong_requests_for_an_embedding_map_are_refused(wrong, error, message, monkeypatch):
+    monkeypatch.setattr("voco_lite.viewers.embeddings.find_spec", lambda name: None)
+    with pytest.raises(error, match=message):
+        viewers.embedding_map(**{"model": position_code, "volumes": [coded(), coded()], "grid": GRID, **wrong})
+
+
+# Augmentation player
+
+ALL = vl.CropConfig(
+    cells=(2, 2, 1), crop_size=(16, 16, 16), flip_probability=1, rotate_probability=1, shift_probability=1
+)
+
+
+def test_the_player_shows_what_a_batch_of_the_data_set_holds(noise):
+    player = viewers.augmentation_player(noise, ALL, seed=3)
+    player.draw.value = 5
+    batch = vl.VoCoDataset([noise], ALL, seed=3).batch([5])
+    assert torch.equal(player.seen[:2], batch.random_crops[0]) and torch.equal(player.seen[2:], batch.base_crops[0, :3])
+
+
+def test_the_player_states_flips_turns_and_shifts(noise):
+    player = viewers.augmentation_player(noise, ALL)
+    assert all(
+        "flipped along x, y, z; turned " in player.describe(i) and "shifted by" in player.describe(i) for i in range(5)
+    )
+
+
+def test_without_augmentation_crops_are_called_unchanged(noise):
+    config = vl.CropConfig((2, 2, 1), (16, 16, 16), flip_probability=0, rotate_probability=0, shift_probability=0)
+    player = viewers.augmentation_player(noise, config)
+    assert player.describe(0) == "unchanged" and torch.equal(player.cut, player.seen)
+
+
+@pytest.mark.parametrize("slider", ["draw", "level"])
+def test_moving_a_slider_of_the_player_changes_picture_and_words(noise, slider):
+    player = viewers.augmentation_player(noise, ALL)
+    png, words = player.image.value, player.caption.value
+    getattr(player, slider).value += 1
+    assert player.image.value != png and player.caption.value != words
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_letters_follow_the_patient_through_flips_and_turns(axis):
+    # Bright toward the patient's right, or front: the letter of that side stands at the bright border.
+    ramp = torch.linspace(0, 1, 48).reshape(*[-1 if a == axis else 1 for a in range(3)]).expand(48, 48, 24)
+    volume = vl.Volume(ramp[None].clone(), torch.eye(4, dtype=torch.float64), "ramp", "prepared")
+    player = viewers.augmentation_player(volume, ALL)
+    for number in range(len(player.seen)):
+        picture = player.seen[number, 0, :, :, 8].T.flip(0, 1)
+        borders = picture[:, 0].mean(), picture[:, -1].mean(), picture[0].mean(), picture[-1].mean()
+        assert player.letters(number, seen=True)[int(torch.stack(borders).argmax())] == "RA"[axis]
+    assert player.letters(0, seen=False) == ("R", "L", "A", "P")
+
+
+def test_draws_of_the_operating_system_are_called_so(noise):
+    unseeded = vl.CropConfig((2, 2, 1), (16, 16, 16), seeded=False)
+    assert "looks different each time" in viewers.augmentation_player(noise, unseeded).alt
+
+
+def test_a_player_without_draws_is_refused(noise):
+    with pytest.raises(ValueError, match="draws must be at least 1"):
+        viewers.augmentation_player(noise, ALL, draws=0)

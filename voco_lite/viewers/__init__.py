@@ -6,22 +6,30 @@ Every picture is drawn by the kernel, needs no WebGL, and stays in a saved noteb
 from __future__ import annotations
 
 from voco_lite.viewers.curves import plot_curves, plot_history, plot_similarity, plot_spectrum
+from voco_lite.viewers.embeddings import EmbeddingMap, embedding_map
 from voco_lite.viewers.explorer import PositionExplorer, explore_positions, predict_overlaps
 from voco_lite.viewers.pictures import Picture, PictureBox
+from voco_lite.viewers.player import AugmentationPlayer, augmentation_player
 from voco_lite.viewers.pointer import CrossPatientPointer, PointErrors, point_across
 from voco_lite.viewers.positions import show_position_labels
 from voco_lite.viewers.similarity import SimilarityMap, similarity_map
 from voco_lite.viewers.slices import SliceBrowser, describe_voxel, side_by_side, slices
+from voco_lite.viewers.theatre import TrainingTheatre
 
 __all__ = [
+    "AugmentationPlayer",
     "CrossPatientPointer",
+    "EmbeddingMap",
     "Picture",
     "PictureBox",
     "PointErrors",
     "PositionExplorer",
     "SimilarityMap",
     "SliceBrowser",
+    "TrainingTheatre",
+    "augmentation_player",
     "describe_voxel",
+    "embedding_map",
     "explore_positions",
     "plot_curves",
     "plot_history",

@@ -241,7 +241,10 @@ class CrossPatientPointer(PictureBox):
         )
         marks = [(place, "+", ORANGE)] if which == 0 else [(place, "x", PINK)]
         if which == 1:
-            draw_heat(axes, self.lattice, self.similarity.clamp(min=0), plane, level, opacity=0.35)
+            # Stretched: pooled features are all much alike, and what counts is where they are most so.
+            low, high = self.similarity.amin(), self.similarity.amax()
+            heat = (self.similarity - low) / (high - low).clamp(min=1e-6)
+            draw_heat(axes, self.lattice, heat, plane, level, opacity=0.35)
             if self.truth is not None:
                 marks.append((self.truth, "o", SKY))
         for spot, mark, colour in marks:
