@@ -9,7 +9,7 @@
 #
 # **Prerequisites.** Notebooks 04 and 05.
 #
-# **Time.** Fifteen minutes of reading; one to two minutes of computing. No GPU is needed.
+# **Time.** Fifteen minutes of reading; one minute of computing. No GPU is needed.
 
 # %% tags=["parameters"]
 SIZE = "laptop"  # "laptop" or "ci": how much is computed
