@@ -133,6 +133,33 @@ def test_embedding_equals_the_released_one(case):
     np.testing.assert_allclose(levels, golden[f"{case}/out/hidden_absmean"], atol=1e-4)
 
 
+@pytest.mark.parametrize("case", ["backbone_00", "backbone_02"])
+def test_a_decoder_on_our_maps_gives_the_released_omni_logits(case):
+    golden = np.load(GOLDEN / "backbone.npz", allow_pickle=False)
+    merging = {"monai15": "current", "monai13": "legacy"}[str(golden[f"{case}/in/mode"])]
+    network = pytest.importorskip("monai.networks.nets").SwinUNETR(1, 3, feature_size=12, use_v2=True).eval()
+    fill(network)
+    network.double()
+    encoder = small_encoder(merging=merging).eval()
+    encoder.load_state_dict(encoder_part(network))
+    encoder.double()
+    crop = np.random.RandomState(int(golden[f"{case}/in/seed"])).uniform(size=(1, 1, 64, 64, 64)).astype(np.float32)
+    crop = torch.from_numpy(crop).double()
+    with torch.no_grad():
+        output, hidden = encoder(crop), encoder.swinViT(crop)
+        enc0, enc1, enc2, enc3, bottom = output.maps
+        x = network.decoder4(network.decoder5(bottom, hidden[3]), enc3)
+        x = network.decoder1(network.decoder2(network.decoder3(x, enc2), enc1), enc0)
+        logits = network.out(x)
+    np.testing.assert_allclose(output.pooled.numpy(), golden[f"{case}/out/omni_embedding"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        logits[..., ::16, ::16, ::16].numpy(), golden[f"{case}/out/omni_logits_sub"], rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        logits.mean((2, 3, 4)).numpy(), golden[f"{case}/out/omni_logits_mean"], rtol=1e-4, atol=1e-4
+    )
+
+
 def test_state_dict_has_exactly_the_names_and_shapes_of_the_released_file():
     expected = json.loads((GOLDEN / "ckpt_keys_B.json").read_text())["backbone_keys"]
     with torch.device("meta"):
