@@ -6,6 +6,7 @@ is not written yet. It never raises, and it does not change what it is given.
 
 from voco_lite.checks.bands import OutsideBand, expect
 from voco_lite.checks.on_crops import four_quarters, grid_starts, position_labels
+from voco_lite.checks.on_explorers import best_match, same_share
 from voco_lite.checks.on_losses import negative_term, position_similarity, positive_term, reachable_crop
 from voco_lite.checks.on_processes import averaged_gradients, micro_batches
 from voco_lite.checks.on_teacher import ema, half_life, stop_gradient
@@ -16,6 +17,7 @@ from voco_lite.checks.on_weights import inflated_channels, merged_corners
 __all__ = [
     "OutsideBand",
     "averaged_gradients",
+    "best_match",
     "diagnosis",
     "effective_rank",
     "ema",
@@ -35,6 +37,7 @@ __all__ = [
     "position_similarity",
     "positive_term",
     "reachable_crop",
+    "same_share",
     "stop_gradient",
     "top1",
     "value_at",
