@@ -21,6 +21,9 @@ _SMALL_MAP = 2  # voxels along the shortest axis
 class ConvEncoder(Encoder):
     """Stages of two 3x3x3 convolutions; the first of each halves the size.
 
+    Only the coarsest map is pooled: with all of them, as the Swin encoders have it, the laptop run ended with 0.26
+    instead of 0.23 of held-out loss, and features told regions apart no better than those of random weights.
+
     Args:
         channels: Of each stage.
         norm: "batch", "group" (groups of 8 channels) or "instance".
@@ -34,12 +37,12 @@ class ConvEncoder(Encoder):
         self.size_multiple = self.strides[-1]
         # One voxel of the coarsest map leaves instance norm without a variance.
         self.minimum_size = self.strides[-1] * (2 if norm == "instance" else 1)
-        self.feature_dim = sum(channels)
+        self.feature_dim = channels[-1]
         inputs = (in_channels, *channels[:-1])
         self.stages = nn.ModuleList(_stage(i, o, norm) for i, o in zip(inputs, channels, strict=True))
 
     def forward(self, crops: Float[Tensor, "crops channel x y z"]) -> EncoderOutput:
-        """Feature maps, and the averages of all of them, fine to coarse, as one vector per crop.
+        """Feature maps, and the averages of the coarsest as one vector per crop.
 
         Raises:
             ValueError: A crop size that is no multiple of the coarsest stride.
@@ -49,7 +52,7 @@ class ConvEncoder(Encoder):
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        return EncoderOutput(maps, torch.cat([x.mean((2, 3, 4)) for x in maps], dim=1))
+        return EncoderOutput(maps, x.mean((2, 3, 4)))
 
 
 class Convolution(nn.Conv3d):
