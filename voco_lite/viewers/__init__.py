@@ -10,7 +10,8 @@ from voco_lite.viewers.embeddings import EmbeddingMap, embedding_map
 from voco_lite.viewers.explorer import PositionExplorer, explore_positions, predict_overlaps
 from voco_lite.viewers.pictures import Picture, PictureBox
 from voco_lite.viewers.player import AugmentationPlayer, augmentation_player
-from voco_lite.viewers.pointer import CrossPatientPointer, PointErrors, point_across
+from voco_lite.viewers.point_errors import PointErrors
+from voco_lite.viewers.pointer import CrossPatientPointer, point_across
 from voco_lite.viewers.positions import show_position_labels
 from voco_lite.viewers.similarity import SimilarityMap, similarity_map
 from voco_lite.viewers.slices import SliceBrowser, describe_voxel, side_by_side, slices

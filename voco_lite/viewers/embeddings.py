@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -220,8 +221,7 @@ def _in_the_plane(vectors: Float[Tensor, "crops dim"], method: Method, seed: int
     # Length says nothing to the cosine, by which crops are compared.
     unit = F.normalize(vectors, dim=-1).double().numpy()
     if method == "umap":
-        import umap
-
+        umap = import_module("umap")  # wanted by few, so no dependency
         return torch.as_tensor(umap.UMAP(random_state=seed, metric="cosine").fit_transform(unit)).float()
     from sklearn.decomposition import PCA
 
