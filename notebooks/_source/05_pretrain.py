@@ -144,7 +144,7 @@ picture.update(viewers.plot_history(history))  # also when the run was finished 
 #
 # ## 5 · Results
 # The goals for the laptop size are an intra loss of at most 0.30, a top-1 of at least 0.75, and at least 0.70 across
-# subjects; 0.22, 0.84 and 0.71 were measured. Machines differ in the last digits, and digits add up; the asserted bands
+# subjects; 0.23, 0.86 and 0.76 were measured. Machines differ in the last digits, and digits add up; the asserted bands
 # leave room for that.
 
 # %%
