@@ -6,7 +6,6 @@ of every feature, which is most of what tells one place from another; batch and 
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
