@@ -1,30 +1,14 @@
 """Where crops lie: labels and crops against the released code's numbers, a NumPy reference, and laws."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from golden_sets import cases
 from voco_lite.config import CropConfig
 from voco_lite.crops import CropGrid, crop_views, extract_crops, grid_starts, position_labels, sample_starts
-
-GOLDEN = Path(__file__).parent / "golden"
-
-
-def golden(name):
-    """The cases of a golden set as dictionaries, by case name."""
-    with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as file:
-        return {
-            str(case): {key.split("/", 1)[1]: file[key] for key in file.files if key.startswith(f"{case}/")}
-            for case in file["names"]
-        }
-
-
-def cases(name):
-    return [pytest.param(case, id=key) for key, case in golden(name).items()]
 
 
 def released_centres(rng, n, size, block):
