@@ -11,6 +11,7 @@ intensities averaged in 4x4x4 cells of the crop.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,8 @@ def score(encode: Encode, sets: list[RegionCrops]) -> Any:
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run_folder", nargs="?", default="runs/demo/run")
-    folder = parser.parse_args().run_folder
+    parser.add_argument("run_folder", nargs="?", default=None, help="default: the run of `make demo`")
+    folder = parser.parse_args().run_folder or next(Path("runs/demo").glob("*/final.pt"), Path("runs/demo"))
     trained = vl.load_model(folder)
     config = trained.config
     untrained = [vl.VoCo(config.changed(seed=seed)).eval() for seed in range(RANDOM_ENCODERS)]
