@@ -11,7 +11,8 @@ from voco_lite.gauges.levels import Levels
 COLLAPSED_SPREAD = 0.05
 GAIN = 0.05  # of top-1 over the untrained network; smaller ones happen by chance
 NEAR_ORTHOGONAL = 0.95
-TOWARD_COLLAPSE = 0.2  # way from the orthogonal level to that of collapse: only wrong similarities near 1 cost so much
+WORSE_THAN_CONSTANT = 1.2  # a run that moves soon says one constant at least
+TOWARD_COLLAPSE = 0.1  # way from the orthogonal level to that of collapse: only wrong similarities near 1 cost so much
 MOVED_SPREAD = 0.8  # the regularization, which needs no labels, spreads the embeddings of a run that moves at all
 
 
@@ -48,7 +49,7 @@ def verdict(first: HeldOut, last: HeldOut, levels: Levels) -> Verdict:
             f"collapsed: crops of different places have nearly one embedding (spread {last.spread:.3f}); {numbers}. "
             "Look at the regularization and at the learning rate.",
         )
-    if gain > GAIN and last.intra_loss < first.intra_loss and last.intra_loss < levels.orthogonal:
+    if gain > GAIN and last.intra_loss < min(first.intra_loss, levels.best_constant):
         return Verdict("learning", f"learning: positions are told apart better than before training; {numbers}.")
     if last.intra_loss >= NEAR_ORTHOGONAL * levels.orthogonal:
         return Verdict(
@@ -57,11 +58,12 @@ def verdict(first: HeldOut, last: HeldOut, levels: Levels) -> Verdict:
             "Raise the learning rate, train longer, or change the encoder's norm.",
         )
     unmoved = last.spread < MOVED_SPREAD and last.spread - first.spread < 1 - MOVED_SPREAD
-    if gain <= GAIN and last.intra_loss >= 0.75 * levels.best_constant and unmoved:
+    unlearnt = last.intra_loss > WORSE_THAN_CONSTANT * levels.best_constant
+    if unlearnt or (gain <= GAIN and last.intra_loss >= 0.75 * levels.best_constant and unmoved):
         return Verdict(
             "plateau",
-            f"hardly moving: embeddings are about as alike as before training (spread {last.spread:.2f} against "
-            f"{first.spread:.2f}); {numbers}. Raise the learning rate, or train longer.",
+            f"hardly moving: no better than one constant similarity ({levels.best_constant:.2f}), and embeddings are still "
+            f"alike (spread {last.spread:.2f}); {numbers}. Raise the learning rate, or train longer.",
         )
     if gain <= GAIN and last.intra_loss >= 0.75 * levels.best_constant:
         return Verdict(
