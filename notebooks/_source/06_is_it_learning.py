@@ -183,9 +183,9 @@ for run, history in histories.items():
     print(f"{last.effective_rank:7.1f}{last.spread:8.2f}")
 
 # %% [markdown]
-# **What you should see:** four fingerprints. One run has no spread left. One keeps the spread of an untrained network,
-# about 0.6: it has hardly moved. Two have a spread of about 0.9, so both have moved, but only one of them finds more
-# crops than before.
+# **What you should see:** four fingerprints. One run has no spread left. One has a spread of about 0.7, which is what
+# random weights give once the batch statistics have settled: it has hardly moved. Two have a spread of about 0.95, so
+# both have moved, but one of them finds clearly more crops, at a clearly lower loss.
 #
 # ### Exercise 6.3 · Diagnose
 # Write `"healthy"`, `"plateau"`, `"collapse"` or `"labels"` for each run.
@@ -235,7 +235,8 @@ vl.notebooks.write_results(
 # ## Recap
 # * Put every loss beside its levels, and every accuracy beside its untrained value.
 # * Training loss alone deceives: a run with a broken loss has the lowest.
-# * No spread: collapse. Spread as before training: it hardly moves. Spread without accuracy: look at the labels.
+# * No spread: collapse. Little spread, and no loss below a constant's: it hardly moves. Spread without much accuracy: look at
+#   the labels.
 # * Use more than one gauge, and held-out subjects.
 #
 # **Next.** Pre-train on your own volumes: `python -m voco_lite pretrain --data FOLDER`, and watch the same gauges.

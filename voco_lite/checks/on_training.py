@@ -171,8 +171,8 @@ _SIGNS = {
     "untrained level",
     "plateau": "on the plateau the loss stays near 0.71, because the steps are too small to leave it",
     "collapse": "in a collapse all embeddings become alike: the spread is near 0 and the loss is higher than 0.71",
-    "labels": "when labels and crops disagree the network can only learn the average: the loss stays above the best "
-    "constant while the embeddings stay spread out, and top-1 does not rise",
+    "labels": "when labels and crops disagree the network can only learn the average: the loss stays near that of the "
+    "best constant while the embeddings spread out, and top-1 rises little",
 }
 
 

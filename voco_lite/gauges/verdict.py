@@ -11,7 +11,9 @@ from voco_lite.gauges.levels import Levels
 COLLAPSED_SPREAD = 0.05
 GAIN = 0.05  # of top-1 over the untrained network; smaller ones happen by chance
 NEAR_ORTHOGONAL = 0.95
-WORSE_THAN_CONSTANT = 1.2  # a run that moves soon says one constant at least
+# Shares of the loss of the best constant similarity, which any run reaches that moves at all.
+NEAR_CONSTANT, BETTER_THAN_CONSTANT = 0.75, 0.85
+WORSE_THAN_CONSTANT = 1.2
 TOWARD_COLLAPSE = 0.1  # way from the orthogonal level to that of collapse: only wrong similarities near 1 cost so much
 MOVED_SPREAD = 0.8  # the regularization, which needs no labels, spreads the embeddings of a run that moves at all
 
@@ -49,7 +51,7 @@ def verdict(first: HeldOut, last: HeldOut, levels: Levels) -> Verdict:
             f"collapsed: crops of different places have nearly one embedding (spread {last.spread:.3f}); {numbers}. "
             "Look at the regularization and at the learning rate.",
         )
-    if gain > GAIN and last.intra_loss < min(first.intra_loss, levels.best_constant):
+    if gain > GAIN and last.intra_loss < BETTER_THAN_CONSTANT * levels.best_constant:
         return Verdict("learning", f"learning: positions are told apart better than before training; {numbers}.")
     if last.intra_loss >= NEAR_ORTHOGONAL * levels.orthogonal:
         return Verdict(
@@ -57,18 +59,17 @@ def verdict(first: HeldOut, last: HeldOut, levels: Levels) -> Verdict:
             f"stuck at the orthogonal plateau: no better than all similarities 0 ({levels.orthogonal:.2f}); {numbers}. "
             "Raise the learning rate, train longer, or change the encoder's norm.",
         )
-    unmoved = last.spread < MOVED_SPREAD and last.spread - first.spread < 1 - MOVED_SPREAD
-    unlearnt = last.intra_loss > WORSE_THAN_CONSTANT * levels.best_constant
-    if unlearnt or (gain <= GAIN and last.intra_loss >= 0.75 * levels.best_constant and unmoved):
+    share = last.intra_loss / levels.best_constant
+    if share > WORSE_THAN_CONSTANT or (share >= NEAR_CONSTANT and last.spread < MOVED_SPREAD):
         return Verdict(
             "plateau",
             f"hardly moving: no better than one constant similarity ({levels.best_constant:.2f}), and embeddings are still "
             f"alike (spread {last.spread:.2f}); {numbers}. Raise the learning rate, or train longer.",
         )
-    if gain <= GAIN and last.intra_loss >= 0.75 * levels.best_constant:
+    if share >= (NEAR_CONSTANT if gain <= GAIN else BETTER_THAN_CONSTANT):
         return Verdict(
             "disagree",
             f"labels and crops disagree: the loss went to that of one constant similarity ({levels.best_constant:.2f}), "
-            f"but crops are not found; {numbers}. Check that labels belong to their crops.",
+            f"but crops are hardly found; {numbers}. Check that labels belong to their crops, or train longer.",
         )
     return Verdict("unclear", f"unclear: {numbers}. Train longer, or measure more held-out volumes.")
