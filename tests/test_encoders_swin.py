@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,7 @@ GRIDS = [(8, 8, 8), (16, 4, 8), (2, 10, 7), (14, 6, 3)]
 
 
 def monai_encoder(feature_size: int = 12, in_channels: int = 1, **options: Any) -> nn.Module:
-    nets = pytest.importorskip("monai.networks.nets")
+    nets = importlib.import_module("monai.networks.nets")
     return nets.SwinUNETR(in_channels, 2, feature_size=feature_size, use_v2=True, **options)  # type: ignore[no-any-return]
 
 
@@ -137,7 +138,7 @@ def test_embedding_equals_the_released_one(case):
 def test_a_decoder_on_our_maps_gives_the_released_omni_logits(case):
     golden = np.load(GOLDEN / "backbone.npz", allow_pickle=False)
     merging = {"monai15": "current", "monai13": "legacy"}[str(golden[f"{case}/in/mode"])]
-    network = pytest.importorskip("monai.networks.nets").SwinUNETR(1, 3, feature_size=12, use_v2=True).eval()
+    network = importlib.import_module("monai.networks.nets").SwinUNETR(1, 3, feature_size=12, use_v2=True).eval()
     fill(network)
     network.double()
     encoder = small_encoder(merging=merging).eval()
@@ -177,7 +178,7 @@ def test_state_dict_loads_into_monai_and_back():
 
 
 def test_bias_table_index_equals_that_of_monai():
-    swin = pytest.importorskip("monai.networks.nets.swin_unetr")
+    swin = importlib.import_module("monai.networks.nets.swin_unetr")
     expected = swin.WindowAttention(3, 3, (7, 5, 3)).relative_position_index
     assert torch.equal(relative_position_index((7, 5, 3)), expected)
 
@@ -205,7 +206,7 @@ def test_moves_of_a_stage_undo_each_other(grid):
 
 def monai_attention(attention: nn.Module, volume: Tensor, shifted: bool) -> Tensor:
     """MONAI's padding, rolling, masking and attention around given parameters."""
-    swin = pytest.importorskip("monai.networks.nets.swin_unetr")
+    swin = importlib.import_module("monai.networks.nets.swin_unetr")
     _, *sizes, _ = volume.shape
     grid = (sizes[0], sizes[1], sizes[2])
     window, shift = fit_window(grid, (7, 7, 7), shifted)
@@ -220,7 +221,7 @@ def monai_attention(attention: nn.Module, volume: Tensor, shifted: bool) -> Tens
 @pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize("grid", GRIDS)
 def test_attention_equals_padding_rolling_and_masking(grid, shifted, written_out):
-    swin = pytest.importorskip("monai.networks.nets.swin_unetr")
+    swin = importlib.import_module("monai.networks.nets.swin_unetr")
     torch.manual_seed(0)
     attention = swin.WindowAttention(12, 3, (7, 7, 7), qkv_bias=True).double()
     nn.init.normal_(attention.qkv.bias)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import re
 import warnings
@@ -235,7 +236,7 @@ def test_loading_a_voco_model_leaves_its_projector_alone(tmp_path):
 
 
 def test_monai_with_legacy_merging_equals_our_legacy_encoder(tmp_path):
-    nets = pytest.importorskip("monai.networks.nets")
+    nets = importlib.import_module("monai.networks.nets")
     file = saved(tmp_path, released_state())
     ours, theirs = fresh(), nets.SwinUNETR(1, 2, feature_size=12, use_v2=True)
     report = load(theirs, file)
@@ -248,7 +249,7 @@ def test_monai_with_legacy_merging_equals_our_legacy_encoder(tmp_path):
 
 
 def test_setting_the_merging_of_monai_back_keeps_its_weights():
-    nets = pytest.importorskip("monai.networks.nets")
+    nets = importlib.import_module("monai.networks.nets")
     network = nets.SwinUNETR(1, 2, feature_size=12, use_v2=True)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     set_merging(network, "legacy")
@@ -258,7 +259,7 @@ def test_setting_the_merging_of_monai_back_keeps_its_weights():
 
 
 def test_legacy_merging_serves_as_monai_downsample():
-    nets = pytest.importorskip("monai.networks.nets")
+    nets = importlib.import_module("monai.networks.nets")
     network = nets.SwinUNETR(1, 2, feature_size=12, use_v2=True, downsample=LegacyPatchMerging)
     assert merging_of(network) == "legacy"
 
@@ -316,7 +317,7 @@ def test_a_file_is_described_without_a_model(tmp_path):
 
 @pytest.mark.parametrize("merging", ["current", "legacy"])
 def test_an_exported_file_loads_strictly_into_monai(merging, tmp_path):
-    nets = pytest.importorskip("monai.networks.nets")
+    nets = importlib.import_module("monai.networks.nets")
     encoder = fresh(merging=merging)
     with pytest.warns(UserWarning, match=f'"{merging}" patch merging'):
         file = export_swinunetr(encoder, tmp_path / "swin.pt", out_channels=3)
@@ -354,7 +355,7 @@ def test_an_encoder_without_a_swin_cannot_be_exported(tmp_path):
 
 
 def test_without_a_network_the_error_gives_the_address(monkeypatch, tmp_path):
-    hub = pytest.importorskip("huggingface_hub")
+    hub = importlib.import_module("huggingface_hub")
 
     def offline(*args: object, **options: object) -> str:
         raise OSError("no network")
@@ -365,7 +366,7 @@ def test_without_a_network_the_error_gives_the_address(monkeypatch, tmp_path):
 
 
 def test_a_download_with_another_digest_is_refused(monkeypatch, tmp_path):
-    hub = pytest.importorskip("huggingface_hub")
+    hub = importlib.import_module("huggingface_hub")
     file = saved(tmp_path, {"a": torch.zeros(1)})
     monkeypatch.setattr(hub, "hf_hub_download", lambda *args, **options: str(file))
     with pytest.raises(ValueError, match="SHA-256"):
