@@ -64,8 +64,8 @@ def take_slice(data: Tensor, plane: Plane, index: int) -> Tensor:
     return piece.T.flip(0, 1)
 
 
-def first_channel(volume: Volume | Tensor) -> Float[Tensor, "x y z"]:
-    """The voxels to show.
+def channels_of(volume: Volume | Tensor) -> Float[Tensor, "channel x y z"]:
+    """What a network gets of a volume.
 
     Raises:
         ValueError: Neither (channel, x, y, z) nor (x, y, z).
@@ -75,7 +75,12 @@ def first_channel(volume: Volume | Tensor) -> Float[Tensor, "x y z"]:
         raise ValueError(
             f"volume must be (channel, x, y, z) or (x, y, z), got shape {tuple(data.shape)}. Take one volume of a batch."
         )
-    return (data[0] if data.ndim == 4 else data).detach().float().cpu()
+    return (data if data.ndim == 4 else data[None]).detach()
+
+
+def first_channel(volume: Volume | Tensor) -> Float[Tensor, "x y z"]:
+    """The voxels to show; raises as `channels_of`."""
+    return channels_of(volume)[0].float().cpu()
 
 
 def spacing_of(volume: Volume | Tensor) -> tuple[float, float, float]:

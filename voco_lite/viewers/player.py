@@ -14,9 +14,8 @@ from voco_lite.config import CropConfig, PretrainConfig
 from voco_lite.crops import extract_crops, grid_starts
 from voco_lite.dataset import VoCoDataset
 from voco_lite.viewers.pictures import BLUE, ORANGE, YELLOW, PictureBox, figure_picture, new_figure
-from voco_lite.viewers.planes import PLANES, Window, default_window, take_slice
+from voco_lite.viewers.planes import PLANES, Window, channels_of, default_window, take_slice
 from voco_lite.viewers.positions import outline
-from voco_lite.viewers.sliding import channels_of
 
 if TYPE_CHECKING:
     from voco_lite.volumes import Volume

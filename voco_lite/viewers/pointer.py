@@ -14,11 +14,11 @@ from torch import Tensor
 from voco_lite.config import CropConfig
 from voco_lite.crops import CropGrid
 from voco_lite.viewers.pictures import ORANGE, PINK, SKY, PictureBox, figure_picture, new_figure
-from voco_lite.viewers.planes import PLANES, Window, default_window, first_channel, spacing_of
+from voco_lite.viewers.planes import PLANES, Window, channels_of, default_window, first_channel, spacing_of
 from voco_lite.viewers.point_errors import PointErrors
 from voco_lite.viewers.positions import draw_slice, outline
 from voco_lite.viewers.similarity import draw_heat
-from voco_lite.viewers.sliding import By, Lattice, channels_of, grid_of, pooled_features, projected, to_mm, true_place
+from voco_lite.viewers.sliding import By, Lattice, grid_of, pooled_features, projected, to_mm, true_place
 
 if TYPE_CHECKING:
     from voco_lite.volumes import Volume

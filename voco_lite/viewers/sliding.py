@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from voco_lite.config import CropConfig, Size
 from voco_lite.crops import CropGrid, extract_crops
-from voco_lite.viewers.planes import Plane
+from voco_lite.viewers.planes import Plane, channels_of
 
 if TYPE_CHECKING:
     from voco_lite.volumes import Volume
@@ -83,20 +83,6 @@ class Lattice:
 def middles_of(starts: Int[Tensor, "crops 3"], size: Size) -> Float[Tensor, "crops 3"]:
     """Middles of crops, in voxel indices."""
     return starts + (torch.tensor(size) - 1) / 2
-
-
-def channels_of(volume: Volume | Tensor) -> Float[Tensor, "channel x y z"]:
-    """What a network gets of a volume.
-
-    Raises:
-        ValueError: Neither (channel, x, y, z) nor (x, y, z).
-    """
-    data = volume if isinstance(volume, Tensor) else volume.data
-    if data.ndim not in (3, 4):
-        raise ValueError(
-            f"volume must be (channel, x, y, z) or (x, y, z), got shape {tuple(data.shape)}. Take one volume of a batch."
-        )
-    return (data if data.ndim == 4 else data[None]).detach()
 
 
 def grid_of(model: Any, grid: CropGrid | CropConfig | None) -> CropGrid:
