@@ -1,6 +1,6 @@
 """The Swin encoder against MONAI's, forward and backward, side by side.
 
-    python tests/benchmarks/encoder.py [--sizes 64] [--features 48] [--rounds 7] [--crops 1] [--threads 2]
+    python tests/benchmarks/encoder.py [--sizes 64] [--features 48] [--precisions fp32] [--rounds 7] [--crops 1]
 
 Both sides have the same weights, the same crops, the same threads and the same allocator settings, and run in turn
 within one process: a ratio is that of the medians. "transformer" is the Swin transformer alone (five hidden maps),
@@ -52,7 +52,9 @@ class MonaiEncoder(nn.Module):
         return torch.cat([nn.functional.adaptive_avg_pool3d(x, 1).flatten(1) for x in maps], 1)
 
 
-def build(side: str, part: str, size: int, features: int, crops: int, checkpointing: bool) -> tuple[nn.Module, Step]:
+def build(
+    side: str, part: str, size: int, features: int, crops: int, checkpointing: bool, precision: str
+) -> tuple[nn.Module, Step]:
     """A network and one training step of it without an optimizer."""
     torch.manual_seed(0)
     network: nn.Module = (
@@ -65,11 +67,12 @@ def build(side: str, part: str, size: int, features: int, crops: int, checkpoint
 
     def step() -> None:
         network.zero_grad(set_to_none=True)
-        if part == "transformer":
-            loss = torch.stack([x.square().mean() for x in transformer(batch)]).sum()
-        else:
-            pooled = network(batch)
-            loss = (pooled.pooled if side == "voco_lite" else pooled).square().sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            if part == "transformer":
+                loss = torch.stack([x.float().square().mean() for x in transformer(batch)]).sum()
+            else:
+                pooled = network(batch)
+                loss = (pooled.pooled if side == "voco_lite" else pooled).float().square().sum()
         loss.backward()
 
     return network, step
@@ -99,8 +102,8 @@ def peak(arguments: list[str]) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def child(side: str, part: str, size: int, features: int, crops: int, checkpointing: bool) -> None:
-    _, step = build(side, part, size, features, crops, checkpointing)
+def child(side: str, part: str, size: int, features: int, crops: int, checkpointing: bool, precision: str) -> None:
+    _, step = build(side, part, size, features, crops, checkpointing, precision)
     before = resident()
     step()
     # Not `ru_maxrss`, which a process inherits from the one that started it.
@@ -108,9 +111,10 @@ def child(side: str, part: str, size: int, features: int, crops: int, checkpoint
     print((int(status["VmHWM"].split()[0]) * 1024 - before) / 1e6)
 
 
-def compare(part: str, size: int, features: int, options: argparse.Namespace) -> None:
+def compare(part: str, size: int, features: int, precision: str, options: argparse.Namespace) -> None:
     """One comparison, printed."""
-    built = {side: build(side, part, size, features, options.crops, options.checkpointing) for side in SIDES}
+    settings = (size, features, options.crops, options.checkpointing, precision)
+    built = {side: build(side, part, *settings) for side in SIDES}
     theirs = {k: v for k, v in built["MONAI"][0].state_dict().items() if not k.startswith(("decoder", "out"))}
     built["voco_lite"][0].load_state_dict(theirs)
     seconds = measure({side: step for side, (_, step) in built.items()}, options.rounds)
@@ -118,12 +122,13 @@ def compare(part: str, size: int, features: int, options: argparse.Namespace) ->
         {side: statistics.median(round_[clock] for round_ in values) for side, values in seconds.items()}
         for clock in (0, 1)
     )
-    print(f"{part}, {options.crops} crop(s) of {size}^3, feature size {features}, {options.rounds} rounds")
+    print(f"{part}, {options.crops} crop(s) of {size}^3, feature size {features}, {precision}, {options.rounds} rounds")
     for name, values in (("wall", wall), ("CPU", cpu)):
         ours, other = values["voco_lite"], values["MONAI"]
         print(f"  {name:5s} voco_lite {ours:7.2f} s   MONAI {other:7.2f} s   ratio {other / ours:5.2f}x")
     if not options.no_memory:
-        flags = [str(value) for value in (size, features, options.crops, int(options.checkpointing), options.threads)]
+        flags = [str(size), str(features), str(options.crops), str(int(options.checkpointing)), precision]
+        flags.append(str(options.threads))
         ours, other = (peak([side, part, *flags]) for side in SIDES)
         print(f"  peak  voco_lite {ours:7.0f} MB  MONAI {other:7.0f} MB  ratio {other / ours:5.2f}x")
 
@@ -132,13 +137,14 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     keep_memory_pages()
     if sys.argv[1:2] == ["--child"]:
-        side, part, size, features, crops, checkpointing, threads = sys.argv[2:]
+        side, part, size, features, crops, checkpointing, precision, threads = sys.argv[2:]
         torch.set_num_threads(int(threads))
-        child(side, part, int(size), int(features), int(crops), bool(int(checkpointing)))
+        child(side, part, int(size), int(features), int(crops), bool(int(checkpointing)), precision)
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64])
     parser.add_argument("--features", type=int, nargs="+", default=[48])
+    parser.add_argument("--precisions", nargs="+", choices=("fp32", "bf16"), default=["fp32"])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--crops", type=int, default=1)
@@ -150,8 +156,9 @@ def main() -> None:
     print(machine())
     for size in options.sizes:
         for features in options.features:
-            for part in options.parts:
-                compare(part, size, features, options)
+            for precision in options.precisions:
+                for part in options.parts:
+                    compare(part, size, features, precision, options)
 
 
 if __name__ == "__main__":
