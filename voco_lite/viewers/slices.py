@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from voco_lite.volumes import Volume
 
+Over = Callable[["Image", Plane, tuple[int, int, int]], None]
 _PANEL = 260  # pixels of the longest side of a slice
 _GAP = 8
 _LETTER, _CROSS, _BACK = (240, 228, 66), (230, 159, 0), (0, 0, 0)
@@ -44,10 +45,13 @@ class SliceBrowser(PictureBox):
         sliders: The point's x, y and z, in voxels.
         window: Values that are black and white.
         opacity: Of the labels' colours; None where there are no labels.
+        over: Draws more onto each slice; None: nothing.
     """
 
-    def __init__(self, volume: Volume | Tensor, window: Window | None = None, opacity: float = 0.0) -> None:
-        self.volume, self.data = volume, first_channel(volume)
+    def __init__(
+        self, volume: Volume | Tensor, window: Window | None = None, opacity: float = 0.0, over: Over | None = None
+    ) -> None:
+        self.volume, self.data, self.over = volume, first_channel(volume), over
         self.labels: Tensor | None = getattr(volume, "labels", None)
         self.sliders = [
             ipywidgets.IntSlider(n // 2, 0, n - 1, description=name)
@@ -70,20 +74,43 @@ class SliceBrowser(PictureBox):
         return x, y, z
 
     def _draw(self, _: Any = None) -> None:
-        point, window = self.point, self.window.value
-        spacing, labels = spacing_of(self.volume), self.labels
-        scale = _PANEL / max(n * mm for n, mm in zip(self.data.shape, spacing, strict=True))
-        panels = []
-        for plane in PLANES.values():
-            colours = _coloured(take_slice(self.data, plane, point[plane.across]), window)
-            if labels is not None and self.opacity.value > 0:
-                colours = _overlaid(colours, take_slice(labels, plane, point[plane.across]).cpu(), self.opacity.value)
-            panel = _panel(colours, plane, spacing, scale)
-            _cross(panel, plane, point, self.data.shape)
-            panels.append(panel)
+        point, opacity = self.point, float(self.opacity.value)
+        whole = draw_planes(self.volume, point, self.window.value, self.labels, opacity, self.over)
         words = describe_voxel(self.volume, point)
         alt = f"Axial, coronal and sagittal slice through {words}; the patient's right is on the left."
-        self.show(image_picture(_in_a_row(panels, []), alt), words)
+        self.show(image_picture(whole, alt), words)
+
+
+def draw_planes(
+    volume: Volume | Tensor,
+    point: tuple[int, int, int],
+    window: Window,
+    labels: Tensor | None = None,
+    opacity: float = 0.0,
+    over: Over | None = None,
+) -> Image:
+    """Axial, coronal and sagittal slice through a point, in a row and at one scale in mm, with a cross at the point.
+
+    Args:
+        volume: As in `slices`.
+        point: The voxel that all three slices go through.
+        window: Values that are black and white.
+        labels: Laid over in colour.
+        opacity: Of the labels' colours, 0 to 1.
+        over: Draws more onto a panel, whose edges are those of the slice: called with (panel, plane, point).
+    """
+    data, spacing, panels = first_channel(volume), spacing_of(volume), []
+    scale = _PANEL / max(n * mm for n, mm in zip(data.shape, spacing, strict=True))
+    for plane in PLANES.values():
+        colours = _coloured(take_slice(data, plane, point[plane.across]), window)
+        if labels is not None and opacity > 0:
+            colours = _overlaid(colours, take_slice(labels, plane, point[plane.across]).cpu(), opacity)
+        panel = _panel(colours, plane, spacing, scale)
+        if over is not None:
+            over(panel, plane, point)
+        _cross(panel, plane, point, data.shape)
+        panels.append(panel)
+    return _in_a_row(panels, [])
 
 
 def slices(volume: Volume | Tensor, window: Window | None = None, opacity: float = 0.0) -> SliceBrowser:
