@@ -13,7 +13,7 @@ import platform
 import re
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -29,11 +29,18 @@ _STEP_NAME = re.compile(r"step-(\d{8,})\.pt")
 _REQUIRED = ("format", "format_version", "config", "step", "model", "versions", "provenance")
 
 
+class Configuration(Protocol):
+    """What can be stored as a plain table."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, numbers and strings."""
+
+
 def save_checkpoint(
     path: str | Path,
-    model: VoCo,
+    model: torch.nn.Module,
     *,
-    config: PretrainConfig | None = None,
+    config: Configuration | None = None,
     step: int = 0,
     provenance: dict[str, Any] | None = None,
     **state: Any,
@@ -50,10 +57,11 @@ def save_checkpoint(
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
+    whole: Any = config or model.config
     entries = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "config": (config or model.config).to_dict(),
+        "config": whole.to_dict(),
         "step": step,
         "model": model.state_dict(),
         "versions": versions(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from voco_lite.config import TrainConfig
 from voco_lite.train.guard import NonFiniteLossError
@@ -53,32 +53,69 @@ def pretrain(
         run = Run(accelerator, model, dataset, whole)
         if run.begin():
             return run.history
-        gauge = _Gauge(run, held_out)
-        try:
-            with progress_bar(config.steps, run.step, config.progress and accelerator.is_main_process) as bar:
-                if run.step == 0 and gauge.wanted:
-                    run.record(gauge.measure(), callbacks)
-                for step in range(run.step + 1, config.steps + 1):
-                    run.take_step(step)
-                    gauged = gauge.due(step)
-                    if gauged or step % config.log_every == 0 or step == config.steps:
-                        record = run.record(gauge.measure() if gauged else {}, callbacks)
-                        bar.set_postfix(loss=f"{record['total']:.3f}", refresh=False)
-                    if config.checkpoint_every and step % config.checkpoint_every == 0:
-                        run.save()
-                    run.guard.keep(step)
-                    bar.update()
-                run.finish()
-        except NonFiniteLossError as error:
-            run.stop_at(error)
-            raise
-        finally:
-            run.close()
+        train(run, _Gauge(run, held_out), callbacks)
     return run.history
+
+
+class Gauge(Protocol):
+    """What is measured beside the training."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether to measure before the first step, too."""
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether the run shall end now, before its last step."""
+
+    def due(self, step: int) -> bool:
+        """Whether to measure after this step."""
+
+    def measure(self) -> dict[str, float]:
+        """Entries of the record."""
+
+
+def train(run: Run, gauge: Gauge, callbacks: Sequence[Callback], name: str = "pre-training") -> None:
+    """The one loop: steps, records, checkpoints, until the last step or until the gauge is satisfied.
+
+    Args:
+        run: Begun, and not finished.
+        gauge: Measures at its own times.
+        callbacks: Called with each record and the model.
+        name: Of the progress bar.
+
+    Raises:
+        NonFiniteLossError: The run holds the state before the bad step, and has stored it.
+    """
+    config = run.config
+    try:
+        with progress_bar(config.steps, run.step, config.progress and run.accelerator.is_main_process, name) as bar:
+            if run.step == 0 and gauge.wanted:
+                run.record(gauge.measure(), callbacks)
+            for step in range(run.step + 1, config.steps + 1):
+                if gauge.satisfied:
+                    break
+                run.take_step(step)
+                gauged = gauge.due(step)
+                if gauged or step % config.log_every == 0 or step == config.steps:
+                    record = run.record(gauge.measure() if gauged else {}, callbacks)
+                    bar.set_postfix(loss=f"{record['total']:.3f}", refresh=False)
+                if config.checkpoint_every and step % config.checkpoint_every == 0:
+                    run.save()
+                run.guard.keep(step)
+                bar.update()
+            run.finish()
+    except NonFiniteLossError as error:
+        run.stop_at(error)
+        raise
+    finally:
+        run.close()
 
 
 class _Gauge:
     """The held-out gauges of a run."""
+
+    satisfied = False
 
     def __init__(self, run: Run, held_out: Sequence[Volume] | None) -> None:
         self.run, self.config = run, run.config

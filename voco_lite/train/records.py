@@ -91,7 +91,7 @@ class RunLog:
 
 
 @contextmanager
-def progress_bar(steps: int, done: int, shown: bool) -> Iterator[Any]:
+def progress_bar(steps: int, done: int, shown: bool, name: str = "pre-training") -> Iterator[Any]:
     """A text bar with rate, remaining time and the newest loss.
 
     A text bar looks the same in a terminal, in a notebook, and in a notebook that papermill executes where no front
@@ -109,7 +109,7 @@ def progress_bar(steps: int, done: int, shown: bool) -> Iterator[Any]:
         file=stream,
         mininterval=pause,
         maxinterval=max(10.0, pause),
-        desc="pre-training",
+        desc=name,
         unit="step",
         dynamic_ncols=stream.isatty(),
     ) as bar:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from voco_lite.checkpoints import FINAL, load_checkpoint, prune, step_checkpoints, write_text
-from voco_lite.config import PretrainConfig
 from voco_lite.train.history import LOG
 
 CONFIG = "config.json"
@@ -38,7 +37,7 @@ def describe_data(sources: list[str], seed: int) -> dict[str, Any]:
     return {"volumes": len(sources), "digest": digest, "sources": sources[:_KEPT_SOURCES], "seed": seed}
 
 
-def open_run_folder(folder: Path, config: PretrainConfig, resume: bool) -> None:
+def open_run_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
     """Make a run folder, or check that the run in it may be continued.
 
     Raises:
@@ -55,9 +54,9 @@ def open_run_folder(folder: Path, config: PretrainConfig, resume: bool) -> None:
         )
     if holds_run and (folder / CONFIG).is_file():
         stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        refuse_differences({"config": stored}, {"config": config.to_dict()}, folder)
+        refuse_differences({"config": stored}, {"config": config}, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG, json.dumps(config.to_dict(), indent=2) + "\n")
+    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
     prune(folder)
 
 

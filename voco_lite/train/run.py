@@ -6,13 +6,13 @@ import contextlib
 import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from voco_lite.checkpoints import FINAL, load_weights, prune, save_checkpoint, step_path
-from voco_lite.config import PretrainConfig
+from voco_lite.checkpoints import FINAL, Configuration, load_weights, prune, save_checkpoint, step_path
+from voco_lite.config import TrainConfig
 from voco_lite.dataset import DrawSampler
 from voco_lite.train.guard import FiniteGuard, NonFiniteLossError
 from voco_lite.train.hardware import keep_memory_pages
@@ -25,16 +25,22 @@ from voco_lite.train.schedule import step_seed, warmup_cosine
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from voco_lite.dataset import VoCoDataset
-    from voco_lite.model import VoCo
+Callback = Callable[[dict[str, Any], Any], None]
+"""Gets each record and the model."""
 
-Callback = Callable[[dict[str, Any], "VoCo"], None]
+
+class Whole(Configuration, Protocol):
+    """A whole configuration: how to train, and all the rest."""
+
+    @property
+    def train(self) -> TrainConfig:
+        """How to train."""
 
 
 class _Stepper(nn.Module):
     """What accelerate wraps in autocast and in DDP, so that neither leaves a trace on the reader's model."""
 
-    def __init__(self, model: VoCo) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
@@ -43,9 +49,16 @@ class _Stepper(nn.Module):
 
 
 class Run:
-    """A model, its optimizer and where they stand."""
+    """A model, its optimizer and where they stand.
 
-    def __init__(self, accelerator: Accelerator, model: VoCo, dataset: VoCoDataset, config: PretrainConfig) -> None:
+    Args:
+        accelerator: From `open_accelerator`.
+        model: A `VoCo`, or another module with an `encoder` and `started_from`.
+        dataset: A `VoCoDataset`, or anything that is drawn from, collated and cut as it is.
+        config: Stored in every checkpoint; a run with another one is not continued.
+    """
+
+    def __init__(self, accelerator: Accelerator, model: Any, dataset: Any, config: Whole) -> None:
         self.accelerator, self.model, self.dataset = accelerator, model, dataset
         self.whole, self.config, self.device = config, config.train, accelerator.device
         if self.device.type == "cpu":
@@ -63,18 +76,18 @@ class Run:
         self.history = History(run_folder=self.folder)
         self.left_out = LeftOut(accelerator, self.history)
         self.step, self.seconds = 0, 0.0
-        model.to(device=self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        model.to(device=self.device, memory_format=torch.channels_last_3d)
         if self.config.compile:
             model.encoder.compile()
         self.trained = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            self.trained,
+            self.parameter_groups(),
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
             amsgrad=self.config.amsgrad,
             fused=True,
         )
-        self.stepper, self.optimizer = accelerator.prepare(_Stepper(model), optimizer)
+        self.stepper, self.optimizer = accelerator.prepare(self.wrapped(), optimizer)
         self.meter = Meter(self.device)
         self.guard = FiniteGuard(model, self.device, [self.meter.sums], accelerator.scaler)
         self.generator = torch.Generator(self.device)
@@ -87,11 +100,30 @@ class Run:
             "started_from": model.started_from,
         }
 
+    def wrapped(self) -> nn.Module:
+        """The module whose call computes the losses."""
+        return _Stepper(self.model)
+
+    def losses(self, batch: Any, first: bool) -> Any:
+        """The losses of a micro-batch, `total` and `terms`; `first` in its optimizer step."""
+        return self.stepper(batch, generator=self.generator, update_teacher=first)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups of trained parameters; "share" is the share of the learning rate at which one learns."""
+        return [{"params": self.trained}]
+
+    def state(self) -> dict[str, Any]:
+        """Further entries of every checkpoint, final one included."""
+        return {}
+
+    def restore_state(self, entries: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+
     def begin(self) -> bool:
         """Open the run folder and take up the run where it stands; True where it is finished already."""
         if self.folder is not None:
             if self.accelerator.is_main_process:
-                open_run_folder(self.folder, self.whole, self.config.resume)
+                open_run_folder(self.folder, self.whole.to_dict(), self.config.resume)
             self.accelerator.wait_for_everyone()
             entries = newest_readable(self.folder)
             if entries is not None:
@@ -115,14 +147,14 @@ class Run:
         """One optimizer step; `step` counts from 1."""
         rate = self._learning_rate(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
         sources = []
         for micro in range(self.config.accumulation):
             number, batch = next(self.micro_batches)
             self.generator.manual_seed(step_seed(self.config.seed, number))
             last = micro == self.config.accumulation - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.stepper):
-                losses = self.stepper(batch, generator=self.generator, update_teacher=micro == 0)
+                losses = self.losses(batch, first=micro == 0)
                 self.accelerator.backward(self.guard.mark(losses.total))
             self.meter.add({"total": losses.total, **losses.terms})
             sources.append(batch.sources)
@@ -168,6 +200,7 @@ class Run:
                 scaler=scaler.state_dict() if scaler is not None else None,
                 meter=meter,
                 seconds=time.perf_counter() - self.began,
+                **self.state(),
             )
             prune(self.folder, keep=2)
         self.accelerator.wait_for_everyone()
@@ -180,7 +213,9 @@ class Run:
         self.left_out.sum_up()
         if self.folder is not None and self.accelerator.is_main_process:
             path = self.folder / FINAL
-            save_checkpoint(path, self.model, config=self.whole, step=self.step, provenance=self.provenance)
+            save_checkpoint(
+                path, self.model, config=self.whole, step=self.step, provenance=self.provenance, **self.state()
+            )
         self.accelerator.wait_for_everyone()
 
     def stop_at(self, error: NonFiniteLossError) -> None:
@@ -204,6 +239,7 @@ class Run:
         refuse_differences(stored, mine, entries["file"])
         load_weights(self.model, entries["model"], entries["file"])
         self.step = entries["step"]
+        self.restore_state(entries)
         if not entries["finished"]:
             self.optimizer.load_state_dict(entries["optimizer"])
             self.meter.restore(entries["meter"])
