@@ -9,7 +9,8 @@ import importlib
 from typing import Any
 
 _MODULES = ("config", "objectives", "volumes", "samples", "crops", "augment", "dataset", "encoders", "losses", "model",
-            "checkpoints", "official_weights", "gauges", "train", "planner", "viewers", "checks", "notebooks")  # fmt: skip
+            "checkpoints", "official_weights", "gauges", "train", "downstream",
+            "planner", "viewers", "checks", "notebooks")  # fmt: skip
 _NAMES = {
     "config": ("PretrainConfig", "VolumeConfig", "CropConfig", "EncoderConfig", "ObjectiveConfig", "TrainConfig"),
     "objectives": ("Objective", "objective"),
@@ -24,6 +25,7 @@ _NAMES = {
     "official_weights": ("load_official_weights", "export_swinunetr"),
     "gauges": ("measure_held_out", "levels", "verdict"),
     "train": ("pretrain", "History"),
+    "downstream": ("FinetuneConfig", "Split", "Task", "fit", "split_subjects"),
 }
 _OWNER = {name: module for module, names in _NAMES.items() for name in names if name != module}
 
