@@ -4,7 +4,6 @@ import base64
 import io
 import json
 
-import ipywidgets
 import numpy as np
 import pytest
 import torch
@@ -157,11 +156,6 @@ def test_a_widget_carries_its_picture_and_its_words_into_a_saved_notebook(shown)
     assert "application/vnd.jupyter.widget-view+json" in data
     assert base64.b64decode(data["image/png"]) == bytes(box.image.value)
     assert data["text/plain"] == metadata["image/png"]["alt"] == box.alt != ""
-
-
-def test_pictures_are_plain_ipywidgets_that_need_no_webgl():
-    box = viewers.explore_positions(None, made_volume(), FLAT)
-    assert isinstance(box.image, ipywidgets.Image) and bytes(box.image.value).startswith(PNG)
 
 
 def test_a_mimebundle_holds_text_that_a_browser_reads_aloud():

@@ -26,12 +26,12 @@ from voco_lite.viewers.pictures import (
     SKY,
     YELLOW,
     PictureBox,
-    figure_picture,
     new_figure,
 )
 from voco_lite.viewers.planes import Window, default_window, first_channel
 from voco_lite.viewers.positions import draw_slice
 from voco_lite.viewers.sliding import By, grid_of, middles_of, pooled_features, projected
+from voco_lite.viewers.stage import Stage
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -45,10 +45,12 @@ _SYMBOLS = ("circle", "square", "triangle-up", "triangle-down", "diamond", "cros
 _SIDES = (("left", "", "right"), ("back", "", "front"), ("low", "", "high"))
 _NEIGHBOURS = 5
 _UNNAMED = "nothing named"
+_NEAR = 12  # pixels from a point
+HINT = "Let the mouse rest on a point, or click it, to see its crop. Arrow keys step through the crops."
 
 
 class EmbeddingMap(PictureBox):
-    """A map with a choice of colour and a slider for one crop; see `embedding_map`.
+    """A map with a choice of colour, and one crop that a slider or the mouse chooses; see `embedding_map`.
 
     Attributes:
         colour: "region", "subject" or "organ".
@@ -79,7 +81,8 @@ class EmbeddingMap(PictureBox):
         self.shared, self.by_chance = self._neighbours()
         self.colour = ipywidgets.Dropdown(options=list(self.groups), value="region", description="colour")
         self.chosen = ipywidgets.IntSlider(0, 0, len(self.points) - 1, description="crop")
-        super().__init__([ipywidgets.HBox([self.colour, self.chosen])])
+        self._stage = self._new_stage()
+        super().__init__([ipywidgets.HBox([self.colour, self.chosen])], hint=HINT, hovers=True)
         for control in (self.colour, self.chosen):
             control.observe(self._draw, names="value")
         self._draw()
@@ -139,11 +142,39 @@ class EmbeddingMap(PictureBox):
         axes = {"pca": "principal components of crops", "umap": "UMAP of crops"}[self.method]
         return f"{axes}, coloured by {self.colour.value}"
 
-    def _draw(self, _: Any = None) -> None:
-        colour, number = str(self.colour.value), int(self.chosen.value)
+    def click(self, x: float, y: float) -> None:
+        """Choose the crop whose point lies at a pixel, within some pixels."""
+        plane = self._stage.axes[0]
+        spots = torch.from_numpy(plane.transData.transform(self.points.double().numpy()))
+        spots[:, 1] = self._stage.figure.bbox.height - spots[:, 1]
+        apart = (spots - torch.tensor([x, y])).norm(dim=-1)
+        if float(apart.min()) <= _NEAR:
+            self.chosen.value = int(apart.argmin())
+
+    def hover(self, x: float, y: float) -> None:
+        """As a click."""
+        self.click(x, y)
+
+    def press(self, key: str) -> None:
+        """The next crop by arrows right and up, the one before by the others."""
+        self.chosen.value += 1 if key in ("ArrowRight", "ArrowUp") else -1
+
+    def _new_stage(self) -> Stage:
+        """Axes for the map, with room for the legend, and for one crop."""
         figure = new_figure(10, 4.2, quick=True)
         figure.subplots_adjust(left=0.05, right=0.99, bottom=0.1, top=0.92, wspace=0.5)
         plane, crop = figure.subplots(1, 2, width_ratios=(1.9, 1))
+        plane.tick_params(labelsize=7)
+        low, high = self.points.amin(0), self.points.amax(0)
+        margin = 0.05 * (high - low).clamp(min=1e-6)
+        plane.set_xlim(*torch.stack([low - margin, high + margin])[:, 0].tolist())
+        plane.set_ylim(*torch.stack([low - margin, high + margin])[:, 1].tolist())
+        return Stage(figure, [plane, crop])
+
+    def _draw(self, _: Any = None) -> None:
+        colour, number = str(self.colour.value), int(self.chosen.value)
+        self._stage.clear()
+        plane, crop = self._stage.axes
         names = sorted(set(self.groups[colour]))
         for i, name in enumerate(names):
             rows = [row for row, group in enumerate(self.groups[colour]) if group == name]
@@ -155,10 +186,9 @@ class EmbeddingMap(PictureBox):
             fontsize=7 if len(names) < 20 else 5.5, loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False
         )
         plane.set_title(self._title(), fontsize=10)
-        plane.tick_params(labelsize=7)
         self._draw_crop(crop, number)
         words = self._in_words(colour, number)
-        self.show(figure_picture(figure, words), words)
+        self.show(self._stage.picture(words), words)
 
     def _draw_crop(self, axes: Any, number: int) -> None:
         volume, start = self.volumes[int(self.subjects[number])], torch.cat(self.starts)[number]

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from voco_lite.config import Size
+
 if TYPE_CHECKING:
     from voco_lite.volumes import Volume
 
@@ -38,12 +40,52 @@ class Plane:
     rows: int
     letters: tuple[str, str, str, str]
 
+    def step(self, key: str) -> tuple[int, int] | None:
+        """Axis and direction in which a key leads: arrows as seen on the screen, page keys through the slices."""
+        return {
+            "ArrowLeft": (self.columns, 1),
+            "ArrowRight": (self.columns, -1),
+            "ArrowUp": (self.rows, 1),
+            "ArrowDown": (self.rows, -1),
+            "PageUp": (self.across, 1),
+            "PageDown": (self.across, -1),
+        }.get(key)
+
 
 PLANES: dict[str, Plane] = {
     "axial": Plane("axial", across=2, columns=0, rows=1, letters=("R", "L", "A", "P")),
     "coronal": Plane("coronal", across=1, columns=0, rows=2, letters=("R", "L", "S", "I")),
     "sagittal": Plane("sagittal", across=0, columns=1, rows=2, letters=("A", "P", "S", "I")),
 }
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Where a slice lies in a picture.
+
+    Attributes:
+        plane: Across what it is cut.
+        level: Index of the slice.
+        shape: Of the volume, in voxels.
+        box: Left, top, width and height in pixels of the picture, fractions too.
+    """
+
+    plane: Plane
+    level: int
+    shape: Size
+    box: tuple[float, float, float, float]
+
+    def voxel(self, x: float, y: float) -> Size | None:
+        """The voxel that a pixel shows; None outside the slice. Pixels are counted from the picture's upper left."""
+        left, top, width, height = self.box
+        across, down = (x - left) / width, (y - top) / height
+        if not (0 <= across < 1 and 0 <= down < 1):
+            return None
+        found = [self.level] * 3
+        for axis, share in ((self.plane.columns, 1 - across), (self.plane.rows, 1 - down)):
+            # A share of 1 is the outer border of the last voxel.
+            found[axis] = min(int(share * self.shape[axis]), self.shape[axis] - 1)
+        return found[0], found[1], found[2]
 
 
 def plane_named(name: str) -> Plane:

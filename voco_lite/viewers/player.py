@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -11,11 +13,13 @@ from torch import Tensor
 
 from voco_lite.augment import Augmentation, augment
 from voco_lite.config import CropConfig, PretrainConfig
-from voco_lite.crops import extract_crops, grid_starts
+from voco_lite.crops import CropGrid, extract_crops, grid_starts
 from voco_lite.dataset import VoCoDataset
-from voco_lite.viewers.pictures import BLUE, ORANGE, YELLOW, PictureBox, figure_picture, new_figure
+from voco_lite.viewers.pictures import BLUE, ORANGE, YELLOW, PictureBox, new_figure
 from voco_lite.viewers.planes import PLANES, Window, channels_of, default_window, take_slice
 from voco_lite.viewers.positions import outline
+from voco_lite.viewers.slices import window_slider
+from voco_lite.viewers.stage import Stage
 
 if TYPE_CHECKING:
     from voco_lite.volumes import Volume
@@ -27,11 +31,12 @@ _TURNS = ("not turned", "turned 90°", "turned 180°", "turned 270°")
 
 
 class AugmentationPlayer(PictureBox):
-    """Sliders for the draw and the slice; see `augmentation_player`.
+    """Sliders for the draw, the slice and the window; see `augmentation_player`.
 
     Attributes:
         draw: Number of the draw.
         level: Slice of the crops.
+        window: Of a volume in HU: what becomes 0 and 1 for the network. Else: what is shown black and white.
         cut: Crops as they were cut: random ones, then base crops.
         seen: The same as the network gets them.
         augmentation: What happened to each of them.
@@ -39,26 +44,43 @@ class AugmentationPlayer(PictureBox):
     """
 
     def __init__(self, volume: Volume, crops: CropConfig, draws: int, seed: int, window: Window | None) -> None:
-        self.dataset, self.window = VoCoDataset([volume], crops, seed=seed), window or default_window(volume)
+        self.volume, self.crops, self.seed = volume, crops, seed
         self.cut, self.seen = torch.empty(0), torch.empty(0)
         self.augmentation, self.source = Augmentation.identity(0), ""
-        depth = self.dataset.grid.network_size[2]
+        grid = CropGrid.from_config(crops)
+        self.titles = [f"random crop {i}" for i in range(min(crops.random_crops, _MOST))]
+        self.titles += [f"base crop {i}" for i in range(min(grid.bases, _BASES))]
         self.draw = ipywidgets.IntSlider(0, 0, draws - 1, description="draw")
-        self.level = ipywidgets.IntSlider(depth // 2, 0, depth - 1, description="slice z")
-        super().__init__([ipywidgets.HBox([self.draw, self.level])])
-        self.draw.observe(self._take, names="value")
+        self.level = ipywidgets.IntSlider(grid.network_size[2] // 2, 0, grid.network_size[2] - 1, description="slice z")
+        self.window = window_slider(volume, window or default_window(volume))
+        self._stage = _new_stage(self.titles)
+        super().__init__([ipywidgets.HBox([self.draw, self.level, self.window])])
+        for control in (self.draw, self.window):
+            control.observe(self._take, names="value")
         self.level.observe(self._draw, names="value")
         self._take()
 
+    @property
+    def dataset(self) -> VoCoDataset:
+        """What the draws come from: the volume, in the window where it is in HU."""
+        return VoCoDataset([self._windowed()], self.crops, seed=self.seed)
+
+    def _windowed(self) -> Volume:
+        if self.volume.units != "HU":
+            return self.volume
+        low, high = self.window.value
+        data = ((self.volume.data - low) / max(high - low, 1)).clamp(0, 1)
+        return replace(self.volume, data=data, units="prepared")
+
     def _take(self, _: Any = None) -> None:
-        sample, crops, grid = self.dataset[int(self.draw.value)], self.dataset.crops, self.dataset.grid
+        dataset = self.dataset
+        sample, crops, grid = dataset[int(self.draw.value)], self.crops, dataset.grid
         random = extract_crops(sample.block, sample.starts, grid.random_size, grid.network_size)[:_MOST]
         bases = extract_crops(sample.block, grid_starts(grid)[:_BASES], grid.crop_size, grid.network_size)
         self.cut = torch.cat([random, bases])
         first, rest = sample.augmentation[: len(random)], sample.augmentation[crops.random_crops :][: len(bases)]
         self.augmentation, self.source = Augmentation.cat([first, rest]), sample.source
         self.seen = augment(self.cut, self.augmentation)
-        self.titles = [f"random crop {i}" for i in range(len(random))] + [f"base crop {i}" for i in range(len(bases))]
         self._draw()
 
     def describe(self, number: int) -> str:
@@ -82,40 +104,48 @@ class AugmentationPlayer(PictureBox):
         return _side(left), _side(-left), _side(top), _side(-top)
 
     def _draw(self, _: Any = None) -> None:
-        n = len(self.cut)
-        figure = new_figure(1.75 * n, 4.3, quick=True)
-        figure.subplots_adjust(left=0.03, right=0.995, bottom=0.13, top=0.93, wspace=0.06, hspace=0.08)
-        axes = figure.subplots(2, n, squeeze=False)
-        for i in range(n):
-            for row, crops in enumerate((self.cut, self.seen)):
-                self._draw_crop(axes[row, i], crops[i, 0], ORANGE if self.titles[i].startswith("random") else BLUE)
+        self._stage.clear()
+        rows = self._stage.axes[: len(self.cut)], self._stage.axes[len(self.cut) :]
+        for row, crops in enumerate((self.cut, self.seen)):
+            for i, axes in enumerate(rows[row]):
+                self._draw_crop(axes, crops[i, 0])
                 for spot, letter in zip(_BORDERS, self.letters(i, seen=row == 1), strict=True):
-                    axes[row, i].text(*spot, letter, transform=axes[row, i].transAxes, color=YELLOW, fontsize=8,
-                                      ha="center", va="center", path_effects=outline())  # fmt: skip
-            axes[0, i].set_title(self.titles[i], fontsize=9)
-            axes[1, i].set_xlabel(self.describe(i).replace("; ", "\n"), fontsize=8)
-        for row, name in enumerate(("as cut", "as seen")):
-            axes[row, 0].set_ylabel(name, fontsize=9)
+                    axes.text(*spot, letter, transform=axes.transAxes, color=YELLOW, fontsize=8, ha="center",
+                              va="center", path_effects=outline())  # fmt: skip
+        for i, (axes, above) in enumerate(zip(rows[1], rows[0], strict=True)):
+            above.set_title(self.titles[i], fontsize=9)
+            told = self.describe(i).replace("; ", "\n")
+            axes.text(0.5, -0.04, told, transform=axes.transAxes, fontsize=8, ha="center", va="top")
         words = self._in_words()
-        self.show(figure_picture(figure, words), words)
+        self.show(self._stage.picture(words), words)
 
-    def _draw_crop(self, axes: Any, crop: Float[Tensor, "x y z"], colour: str) -> None:
-        low, high = self.window
+    def _draw_crop(self, axes: Any, crop: Float[Tensor, "x y z"]) -> None:
+        # HU are in [0, 1] after the window; what was prepared already keeps its values, and the window is for the eye.
+        low, high = (0.0, 1.0) if self.volume.units == "HU" else self.window.value
         piece = take_slice(crop.float(), PLANES["axial"], int(self.level.value))
         axes.imshow(piece.numpy(), cmap="gray", vmin=low, vmax=high)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set(color=colour, linewidth=2)
 
     def _in_words(self) -> str:
         told = "; ".join(f"{title} {self.describe(i).replace('; ', ', ')}" for i, title in enumerate(self.titles))
-        again = (
-            ""
-            if self.dataset.crops.seeded
-            else " The operating system decides: the same draw looks different each time."
-        )
-        return f"{self.source}, slice {self.level.value}: {told}.{again}"
+        again = "" if self.crops.seeded else " The operating system decides: the same draw looks different each time."
+        low, high = self.window.value
+        window = f", {low:.0f} to {high:.0f} HU" if self.volume.units == "HU" else ""
+        return f"{self.source}, slice {self.level.value}{window}: {told}.{again}"
+
+
+def _new_stage(titles: Sequence[str]) -> Stage:
+    """Two rows of axes, one column for each title, framed by what they show."""
+    figure = new_figure(1.75 * len(titles), 4.3, quick=True)
+    figure.subplots_adjust(left=0.03, right=0.995, bottom=0.13, top=0.93, wspace=0.06, hspace=0.08)
+    rows = figure.subplots(2, len(titles), squeeze=False)
+    for row, name in zip(rows, ("as cut", "as seen"), strict=True):
+        row[0].set_ylabel(name, fontsize=9)
+        for axes, title in zip(row, titles, strict=True):
+            axes.set_xticks([])
+            axes.set_yticks([])
+            for spine in axes.spines.values():
+                spine.set(color=ORANGE if title.startswith("random") else BLUE, linewidth=2)
+    return Stage(figure, list(rows.flatten()))
 
 
 def _side(direction: Float[Tensor, "3"]) -> str:
@@ -137,11 +167,11 @@ def augmentation_player(
     seen as such; position labels stay what they were.
 
     Args:
-        volume: Prepared.
+        volume: Prepared; or in HU, and then the window of its preparation is yours to move.
         config: Crops and augmentation; None: the published ones of 64 voxels (smaller volumes are padded with 0).
         draws: Draws to choose from.
         seed: Of the draws, as in `VoCoDataset`.
-        window: Values shown black and white; None: as in `slices`.
+        window: At the start; None: as in `slices`.
 
     Raises:
         ValueError: Fewer than 1 draw, or a volume that is not (channel, x, y, z).

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from voco_lite.config import CropConfig
 from voco_lite.crops import CropGrid
-from voco_lite.viewers.pictures import ORANGE, PINK, SKY, PictureBox, figure_picture, new_figure
+from voco_lite.viewers.movable import MovableBox
+from voco_lite.viewers.pictures import ORANGE, PINK, SKY, new_figure
 from voco_lite.viewers.planes import PLANES, Window, channels_of, default_window, first_channel, spacing_of
 from voco_lite.viewers.point_errors import PointErrors
 from voco_lite.viewers.positions import draw_slice, outline
 from voco_lite.viewers.similarity import draw_heat
 from voco_lite.viewers.sliding import By, Lattice, grid_of, pooled_features, projected, to_mm, true_place
+from voco_lite.viewers.stage import Stage
 
 if TYPE_CHECKING:
     from voco_lite.volumes import Volume
@@ -27,8 +29,8 @@ _TRIES = 200  # candidates for each point that is asked for
 _SHOWN = ("axial", "coronal")
 
 
-class CrossPatientPointer(PictureBox):
-    """Sliders that point at a voxel of A; see `point_across`.
+class CrossPatientPointer(MovableBox):
+    """Sliders, clicks and arrow keys that point at a voxel of A; see `point_across`.
 
     Attributes:
         sliders: The voxel in A, as far from the border as half a crop.
@@ -60,23 +62,11 @@ class CrossPatientPointer(PictureBox):
         self.truth: Tensor | None = None
         self.distance_mm: float | None = None
         self.reachable = False
-        self.sliders = [_slider(name, n, size) for name, n, size in zip("xyz", shape_a, grid.crop_size, strict=True)]
-        super().__init__([ipywidgets.HBox(self.sliders)])
-        for slider in self.sliders:
-            slider.observe(self._draw, names="value")
+        figure = new_figure(12, 3.1, quick=True)
+        figure.subplots_adjust(left=0.04, right=0.995, bottom=0.14, top=0.9, wspace=0.2)
+        self._stage = Stage(figure, figure.subplots(1, 4))
+        super().__init__([_slider(name, n, size) for name, n, size in zip("xyz", shape_a, grid.crop_size, strict=True)])
         self._draw()
-
-    @property
-    def point(self) -> tuple[int, int, int]:
-        """The voxel in A."""
-        x, y, z = (int(slider.value) for slider in self.sliders)
-        return x, y, z
-
-    def move(self, x: int | None = None, y: int | None = None, z: int | None = None) -> None:
-        """Point somewhere else, as the sliders do."""
-        for slider, value in zip(self.sliders, (x, y, z), strict=True):
-            if value is not None:
-                slider.value = value
 
     def error_table(self, points: int = 100, seed: int = 0, rivals: Mapping[str, Any] | None = None) -> PointErrors:
         """Distances over many points, beside those of other ways to find them.
@@ -171,23 +161,23 @@ class CrossPatientPointer(PictureBox):
         self.truth = true_place(self.subject_a, place, self.subject_b)
         self.reachable = self.truth is not None and self._reaches(self.truth)
         self.distance_mm = None if self.truth is None else float(self._offsets(self.found, self.truth).norm())
-        figure = new_figure(12, 3.1, quick=True)
-        figure.subplots_adjust(left=0.04, right=0.995, bottom=0.14, top=0.9, wspace=0.2)
-        axes = figure.subplots(1, 4)
+        self._stage.clear()
+        self.panels, axes = [], self._stage.axes
         for number, name in enumerate(_SHOWN):
             self._draw_slice(axes[number], 0, name, place)
             self._draw_slice(axes[2 + number], 1, name, self.found)
         words = self._in_words()
-        self.show(figure_picture(figure, words), words)
+        self.show(self._stage.picture(words), words)
 
     def _draw_slice(self, axes: Any, which: int, name: str, place: Tensor) -> None:
         plane, subject = PLANES[name], (self.subject_a, self.subject_b)[which]
         data, level = first_channel(subject), int(place[plane.across] + 0.5)
-        draw_slice(
-            axes, data, min(level, data.shape[plane.across] - 1), self.windows[which], spacing_of(subject), plane
-        )
+        draw_slice(axes, data, level, self.windows[which], spacing_of(subject), plane)
         marks = [(place, "+", ORANGE)] if which == 0 else [(place, "x", PINK)]
-        if which == 1:
+        if which == 0:
+            x, y, z = data.shape
+            self.panels.append(self._stage.panel(axes, plane, level, (x, y, z)))
+        else:
             # Stretched: pooled features are all much alike, and what counts is where they are most so.
             low, high = self.similarity.amin(), self.similarity.amax()
             heat = (self.similarity - low) / (high - low).clamp(min=1e-6)

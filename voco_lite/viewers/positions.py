@@ -82,25 +82,27 @@ def draw_grid(
     grid: CropGrid,
     window: Window,
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
-) -> None:
-    """An axial slice through the crop's middle, base crops coloured by overlap, the crop in orange."""
+    plane: Plane = PLANES["axial"],
+) -> int:
+    """A slice through the crop's middle, base crops coloured by overlap, the crop in orange; returns the slice's index."""
     from matplotlib.patches import Rectangle
 
-    first, size = [int(v) for v in start], grid.random_size
-    level = min(first[2] + size[2] // 2, grid.block_size[2] - 1)
-    draw_slice(axes, block, level, window, spacing)
-    label = position_labels(torch.as_tensor(first)[None], grid)[0]
-    for number, (x, y, z) in enumerate(grid_starts(grid).tolist()):
-        if not z <= level < z + grid.crop_size[2]:
+    level = min(int(start[plane.across]) + grid.random_size[plane.across] // 2, grid.block_size[plane.across] - 1)
+    draw_slice(axes, block, level, window, spacing, plane)
+    label = position_labels(torch.as_tensor(start)[None], grid)[0]
+    width, height = grid.crop_size[plane.columns], grid.crop_size[plane.rows]
+    for number, first in enumerate(grid_starts(grid).tolist()):
+        if not first[plane.across] <= level < first[plane.across] + grid.crop_size[plane.across]:
             continue
-        width, height = grid.crop_size[0], grid.crop_size[1]
-        share = float(label[number])
-        axes.add_patch(Rectangle((x, y), width, height, facecolor=SKY, alpha=0.75 * share, linewidth=0))
+        x, y = first[plane.columns], first[plane.rows]
+        axes.add_patch(Rectangle((x, y), width, height, facecolor=SKY, alpha=0.75 * float(label[number]), linewidth=0))
         axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor="white", linewidth=1))
         axes.text(x + width / 2, y + height / 2, str(number), color="white", ha="center", va="center", fontsize=11,
                   path_effects=outline())  # fmt: skip
-    axes.add_patch(Rectangle((first[0], first[1]), size[0], size[1], fill=False, edgecolor=ORANGE, linewidth=3))
-    axes.set_title(f"random crop at voxel {tuple(first)}", fontsize=10)
+    corner, size = [(int(values[plane.columns]), int(values[plane.rows])) for values in (start, grid.random_size)]
+    axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=ORANGE, linewidth=3))
+    axes.set_title(f"{plane.name} slice {'xyz'[plane.across]} = {level}", fontsize=10)
+    return level
 
 
 def draw_slice(

@@ -13,8 +13,8 @@ from torch import Tensor
 from voco_lite.config import CropConfig, Size
 from voco_lite.crops import CropGrid, grid_starts
 from voco_lite.losses import position_similarity
-from voco_lite.viewers.pictures import ORANGE, PINK, PictureBox, figure_picture, new_figure
-from voco_lite.viewers.planes import Plane, Window, default_window, first_channel, plane_named, spacing_of
+from voco_lite.viewers.pictures import ORANGE, PINK, PictureBox, new_figure
+from voco_lite.viewers.planes import Panel, Plane, Window, default_window, first_channel, plane_named, spacing_of
 from voco_lite.viewers.positions import draw_slice, outline, take_block
 from voco_lite.viewers.sliding import (
     By,
@@ -26,13 +26,18 @@ from voco_lite.viewers.sliding import (
     to_mm,
     true_place,
 )
+from voco_lite.viewers.stage import Stage
 
 if TYPE_CHECKING:
     from voco_lite.volumes import Volume
 
 
+_OPACITY = 0.55
+HINT = "Click a place to choose the base crop that lies there. Arrow keys step through base crops, page keys through slices."
+
+
 class SimilarityMap(PictureBox):
-    """Sliders for the base crop and the slice; see `similarity_map`.
+    """Sliders for the base crop and the slice, and a picture that chooses the base crop at a click; see `similarity_map`.
 
     Attributes:
         base: Number of the base crop.
@@ -70,10 +75,31 @@ class SimilarityMap(PictureBox):
         self.level = ipywidgets.IntSlider(
             min(max(middle, low), high), low, high, description=f"slice {'xyz'[plane.across]}"
         )
-        super().__init__([ipywidgets.HBox([self.base, self.level])])
+        self._stage = _new_stage(len(self.similarity))
+        self.panels: list[Panel] = []
+        super().__init__([ipywidgets.HBox([self.base, self.level])], hint=HINT)
         for slider in (self.base, self.level):
             slider.observe(self._draw, names="value")
         self._draw()
+
+    def click(self, x: float, y: float) -> None:
+        """Choose the base crop that truly lies at a pixel, or nearest to it; outside the slices, none."""
+        for panel in self.panels:
+            voxel = panel.voxel(x, y)
+            if voxel is not None:
+                self.base.value = self._nearest(torch.tensor(voxel))
+
+    def press(self, key: str) -> None:
+        """The next base crop or the one before by arrows left and up or right and down, slices by page up and down."""
+        slider = self.level if key.startswith("Page") else self.base
+        slider.value += {"ArrowLeft": 1, "ArrowUp": 1, "PageUp": 1}.get(key, -1)
+
+    def _nearest(self, place: Tensor) -> int:
+        """Base crop whose place is nearest, in widths of a crop; by its own place where the true one is not known."""
+        middles = middles_of(self.starts, self.grid.crop_size)
+        truths = [own if true is None else true for own, true in zip(middles.double(), self.truths, strict=True)]
+        apart = (torch.stack(truths) - place).abs() / torch.tensor(self.grid.crop_size)
+        return int(apart.amax(-1).argmin())
 
     def _measure(self, model: Any, by: By) -> Float[Tensor, "bases nx ny nz"]:
         slid = pooled_features(model, self.slid_over, self.lattice.starts, self.grid)
@@ -90,17 +116,14 @@ class SimilarityMap(PictureBox):
 
     def _draw(self, _: Any = None) -> None:
         number, truth = int(self.base.value), self.truths[int(self.base.value)]
-        width = 4.0 * len(self.similarity) + 0.9
-        figure = new_figure(width, 3.9, quick=True)
-        figure.subplots_adjust(left=0.6 / width, right=1 - 0.95 / width, bottom=0.12, top=0.86, wspace=0.2)
-        axes = figure.subplots(1, len(self.similarity), squeeze=False)[0]
-        for each, (name, similarity) in zip(axes, self.similarity.items(), strict=True):
+        self._stage.clear()
+        self.panels = []
+        for axes, (name, similarity) in zip(self._stage.axes, self.similarity.items(), strict=True):
             self._count(name, similarity[number], truth)
-            heat = self._draw_one(each, similarity[number], self.peaks[name], truth)
-            each.set_title(f"{name}\nelsewhere {self.elsewhere[name]:.2f}{self._apart(name)}", fontsize=9)
-        figure.colorbar(heat, cax=figure.add_axes((1 - 0.8 / width, 0.15, 0.15 / width, 0.66)), label="similarity")
+            self._draw_one(axes, similarity[number], self.peaks[name], truth)
+            axes.set_title(f"{name}\nelsewhere {self.elsewhere[name]:.2f}{self._apart(name)}", fontsize=9)
         words = self._in_words(number)
-        self.show(figure_picture(figure, words), words)
+        self.show(self._stage.picture(words), words)
 
     def _count(self, name: str, similarity: Float[Tensor, "nx ny nz"], truth: Tensor | None) -> None:
         middles = self.lattice.middles
@@ -113,12 +136,13 @@ class SimilarityMap(PictureBox):
         mm = None if truth is None else to_mm(self.slid_over, peak) - to_mm(self.slid_over, truth)
         self.distance_mm[name] = None if mm is None else float(mm.norm())
 
-    def _draw_one(self, axes: Any, similarity: Tensor, peak: Tensor, truth: Tensor | None) -> Any:
+    def _draw_one(self, axes: Any, similarity: Tensor, peak: Tensor, truth: Tensor | None) -> None:
         from matplotlib.patches import Rectangle
 
         plane, level = self.plane, int(self.level.value)
         draw_slice(axes, first_channel(self.slid_over), level, self.window, spacing_of(self.slid_over), plane)
-        shown = draw_heat(axes, self.lattice, similarity, plane, level)
+        draw_heat(axes, self.lattice, similarity, plane, level)
+        self.panels.append(self._stage.panel(axes, plane, level, _shape(self.slid_over)))
         columns, rows = plane.columns, plane.rows
         if truth is not None:
             corner = [float(truth[axis]) + 0.5 - self.grid.crop_size[axis] / 2 for axis in range(3)]
@@ -128,7 +152,6 @@ class SimilarityMap(PictureBox):
                                      linestyle="-" if inside else ":"))  # fmt: skip
         axes.plot(float(peak[columns]) + 0.5, float(peak[rows]) + 0.5, "x", color=PINK, markersize=10,
                   markeredgewidth=2.5, path_effects=outline())  # fmt: skip
-        return shown
 
     def _apart(self, name: str) -> str:
         distance, unit = self.distance_mm[name], "voxels" if isinstance(self.slid_over, Tensor) else "mm"
@@ -191,16 +214,37 @@ def similarity_map(
 
 
 def draw_heat(
-    axes: Any, lattice: Lattice, similarity: Float[Tensor, "nx ny nz"], plane: Plane, level: int, opacity: float = 0.55
-) -> Any:
+    axes: Any,
+    lattice: Lattice,
+    similarity: Float[Tensor, "nx ny nz"],
+    plane: Plane,
+    level: int,
+    opacity: float = _OPACITY,
+) -> None:
     """Similarity over a slice that is drawn already; black to yellow is 0 to 1."""
     heat, (right, left, bottom, top) = lattice.heat_slice(similarity, plane, level)
     limits = axes.get_xlim(), axes.get_ylim()
-    shown = axes.imshow(heat.numpy(), cmap="inferno", vmin=0, vmax=1, alpha=opacity, extent=(right, left, bottom, top),
-                        origin="upper", aspect=axes.get_aspect())  # fmt: skip
+    axes.imshow(heat.numpy(), cmap="inferno", vmin=0, vmax=1, alpha=opacity, extent=(right, left, bottom, top),
+                origin="upper", aspect=axes.get_aspect())  # fmt: skip
     axes.set_xlim(*limits[0])
     axes.set_ylim(*limits[1])
-    return shown
+
+
+def _new_stage(models: int) -> Stage:
+    """Axes for the models side by side, and one scale of colours."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    width = 4.0 * models + 0.9
+    figure = new_figure(width, 3.9, quick=True)
+    figure.subplots_adjust(left=0.6 / width, right=1 - 0.95 / width, bottom=0.12, top=0.86, wspace=0.2)
+    axes = figure.subplots(1, models, squeeze=False)[0]
+    colours, scale = (
+        ScalarMappable(Normalize(0, 1), "inferno"),
+        figure.add_axes((1 - 0.8 / width, 0.15, 0.15 / width, 0.66)),
+    )
+    figure.colorbar(colours, cax=scale, alpha=_OPACITY, label="similarity")
+    return Stage(figure, axes)
 
 
 def _shape(volume: Volume | Tensor) -> Size:

@@ -11,9 +11,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from voco_lite.viewers.pictures import Picture, PictureBox, image_picture
+from voco_lite.config import Size
+from voco_lite.viewers.movable import MovableBox
+from voco_lite.viewers.pictures import Picture, image_picture
 from voco_lite.viewers.planes import (
     PLANES,
+    Panel,
     Plane,
     Window,
     default_window,
@@ -33,13 +36,13 @@ Over = Callable[["Image", Plane, tuple[int, int, int]], None]
 _PANEL = 260  # pixels of the longest side of a slice
 _GAP = 8
 _LETTER, _CROSS, _BACK = (240, 228, 66), (230, 159, 0), (0, 0, 0)
-_OVERLAY = torch.tensor([[230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178], [213, 94, 0],
+LABEL_COLOURS = torch.tensor([[230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178], [213, 94, 0],
                          [204, 121, 167]], dtype=torch.float32)  # fmt: skip
 _SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
 
 
-class SliceBrowser(PictureBox):
-    """Three slices through one point; see `slices`.
+class SliceBrowser(MovableBox):
+    """Three slices through one point, which sliders, clicks and arrow keys move; see `slices`.
 
     Attributes:
         sliders: The point's x, y and z, in voxels.
@@ -53,29 +56,22 @@ class SliceBrowser(PictureBox):
     ) -> None:
         self.volume, self.data, self.over = volume, first_channel(volume), over
         self.labels: Tensor | None = getattr(volume, "labels", None)
-        self.sliders = [
+        sliders = [
             ipywidgets.IntSlider(n // 2, 0, n - 1, description=name)
             for name, n in zip("xyz", self.data.shape, strict=True)
         ]
-        self.window = _window_slider(volume, window or default_window(volume))
+        self.window = window_slider(volume, window or default_window(volume))
         self.opacity = ipywidgets.FloatSlider(opacity, min=0, max=1, step=0.1, description="labels")
-        controls: list[ipywidgets.Widget] = [*self.sliders, self.window]
-        if self.labels is not None:
-            controls.append(self.opacity)
+        controls = [self.window] if self.labels is None else [self.window, self.opacity]
+        super().__init__(sliders, [ipywidgets.HBox(controls)])
         for control in controls:
             control.observe(self._draw, names="value")
-        super().__init__([ipywidgets.HBox(self.sliders), ipywidgets.HBox(controls[3:])])
         self._draw()
-
-    @property
-    def point(self) -> tuple[int, int, int]:
-        """The voxel under the cross."""
-        x, y, z = (int(slider.value) for slider in self.sliders)
-        return x, y, z
 
     def _draw(self, _: Any = None) -> None:
         point, opacity = self.point, float(self.opacity.value)
         whole = draw_planes(self.volume, point, self.window.value, self.labels, opacity, self.over)
+        self.panels = plane_panels(self.volume, point)
         words = describe_voxel(self.volume, point)
         alt = f"Axial, coronal and sagittal slice through {words}; the patient's right is on the left."
         self.show(image_picture(whole, alt), words)
@@ -100,7 +96,7 @@ def draw_planes(
         over: Draws more onto a panel, whose edges are those of the slice: called with (panel, plane, point).
     """
     data, spacing, panels = first_channel(volume), spacing_of(volume), []
-    scale = _PANEL / max(n * mm for n, mm in zip(data.shape, spacing, strict=True))
+    scale = _PANEL / _extent(volume)
     for plane in PLANES.values():
         colours = _coloured(take_slice(data, plane, point[plane.across]), window)
         if labels is not None and opacity > 0:
@@ -113,8 +109,19 @@ def draw_planes(
     return _in_a_row(panels, [])
 
 
+def plane_panels(volume: Volume | Tensor, point: Size) -> list[Panel]:
+    """Where the slices lie in the picture of `draw_planes`."""
+    (x, y, z), spacing, left, panels = first_channel(volume).shape, spacing_of(volume), 0, []
+    scale = _PANEL / _extent(volume)
+    for plane in PLANES.values():
+        width, height = _size(plane, (x, y, z), spacing, scale)
+        panels.append(Panel(plane, point[plane.across], (x, y, z), (left, 0, width, height)))
+        left += width + _GAP
+    return panels
+
+
 def slices(volume: Volume | Tensor, window: Window | None = None, opacity: float = 0.0) -> SliceBrowser:
-    """Browse a volume: three sliders move a point, a range sets the window, labels can be laid over it.
+    """Browse a volume: sliders, clicks and arrow keys move a point, a range sets the window, labels can be laid over it.
 
     Args:
         volume: A Volume, or a tensor (channel, x, y, z) or (x, y, z) in RAS.
@@ -185,7 +192,8 @@ def _extent(volume: Volume | Tensor) -> float:
     return max(n * mm for n, mm in zip(first_channel(volume).shape, spacing_of(volume), strict=True))
 
 
-def _window_slider(volume: Volume | Tensor, window: Window) -> ipywidgets.FloatRangeSlider:
+def window_slider(volume: Volume | Tensor, window: Window) -> ipywidgets.FloatRangeSlider:
+    """A slider for the values that are black and white: all of a CT's for HU, else the given ones."""
     in_hu = getattr(volume, "units", "") == "HU"
     low, high = (min(-1024.0, window[0]), max(1500.0, window[1])) if in_hu else window
     return ipywidgets.FloatRangeSlider(
@@ -200,9 +208,17 @@ def _coloured(values: Tensor, window: Window) -> UInt8[Tensor, "rows columns 3"]
 
 def _overlaid(colours: Tensor, labels: Tensor, opacity: float) -> UInt8[Tensor, "rows columns 3"]:
     """Labels in seven colours in turn; unlabelled voxels stay grey."""
-    chosen = _OVERLAY[(labels.long() - 1) % len(_OVERLAY)]
+    chosen = LABEL_COLOURS[(labels.long() - 1) % len(LABEL_COLOURS)]
     mixed = (1 - opacity) * colours.float() + opacity * chosen
     return torch.where((labels > 0)[..., None], mixed, colours.float()).round().to(torch.uint8)
+
+
+def _size(
+    plane: Plane, shape: Size | dict[int, int], spacing: tuple[float, float, float], scale: float
+) -> tuple[int, int]:
+    """Width and height of a slice in pixels."""
+    width, height = (max(round(shape[axis] * spacing[axis] * scale), 1) for axis in (plane.columns, plane.rows))
+    return width, height
 
 
 def _panel(colours: Tensor, plane: Plane, spacing: tuple[float, float, float], scale: float) -> Image:
@@ -210,7 +226,7 @@ def _panel(colours: Tensor, plane: Plane, spacing: tuple[float, float, float], s
     from PIL import Image, ImageDraw, ImageFont
 
     rows, columns = colours.shape[:2]
-    size = max(round(columns * spacing[plane.columns] * scale), 1), max(round(rows * spacing[plane.rows] * scale), 1)
+    size = _size(plane, {plane.columns: columns, plane.rows: rows}, spacing, scale)
     panel = Image.fromarray(np.ascontiguousarray(colours.numpy())).resize(size, Image.Resampling.BILINEAR)
     draw, font = ImageDraw.Draw(panel), ImageFont.load_default(14)
     middle_x, middle_y = size[0] / 2, size[1] / 2

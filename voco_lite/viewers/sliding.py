@@ -113,19 +113,24 @@ def evaluating(model: Any) -> Iterator[None]:
             model.train()
 
 
+def encoder_of(model: Any) -> Any:
+    """What makes features of crops: a VoCo's encoder, the teacher's where there is one, or the model itself."""
+    return getattr(model, "teacher_encoder", None) or getattr(model, "encoder", model)
+
+
 def pooled_features(
     model: Any, volume: Volume | Tensor, starts: Int[Tensor, "crops 3"], grid: CropGrid
 ) -> Float[Tensor, "crops features"]:
     """Pooled features of crops of a volume, in batches, on the CPU.
 
     Args:
-        model: A VoCo (its teacher, where that has an encoder, as in `VoCo.project`), an encoder, or a function from
+        model: A VoCo (see `encoder_of`), an encoder, or a function from
             crops (crops, channel, x, y, z) to vectors.
         volume: Prepared as the model was trained.
         starts: First voxels.
         grid: Size of the crops, and the size to which they are brought for the network.
     """
-    encoder = getattr(model, "teacher_encoder", None) or getattr(model, "encoder", model)
+    encoder = encoder_of(model)
     first = next(encoder.parameters(), None) if isinstance(encoder, nn.Module) else None
     device, data, found = first.device if first is not None else torch.device("cpu"), channels_of(volume), []
     with evaluating(encoder):
