@@ -1,6 +1,7 @@
 """Look at volumes, labels, predictions and runs.
 
-Every picture is drawn by the kernel, needs no WebGL, and stays in a saved notebook. The patient's right is on the left.
+Every explorer is a picture drawn by the kernel, which needs no WebGL and stays in a saved notebook; `view` offers 3-D views
+beside it. The patient's right is on the left.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from voco_lite.viewers.player import AugmentationPlayer, augmentation_player
 from voco_lite.viewers.point_errors import PointErrors
 from voco_lite.viewers.pointer import CrossPatientPointer, point_across
 from voco_lite.viewers.positions import show_position_labels
+from voco_lite.viewers.scene import Box, base_crop_boxes, heat_over
 from voco_lite.viewers.similarity import SimilarityMap, similarity_map
 from voco_lite.viewers.slices import SliceBrowser, describe_voxel, side_by_side, slices
 from voco_lite.viewers.theatre import TrainingTheatre
+from voco_lite.viewers.view import view
+from voco_lite.viewers.webgl import WebGLReport, webgl_report
 
 __all__ = [
     "AugmentationPlayer",
+    "Box",
     "CrossPatientPointer",
     "EmbeddingMap",
     "Picture",
@@ -28,10 +33,13 @@ __all__ = [
     "SimilarityMap",
     "SliceBrowser",
     "TrainingTheatre",
+    "WebGLReport",
     "augmentation_player",
+    "base_crop_boxes",
     "describe_voxel",
     "embedding_map",
     "explore_positions",
+    "heat_over",
     "plot_curves",
     "plot_history",
     "plot_similarity",
@@ -42,4 +50,6 @@ __all__ = [
     "side_by_side",
     "similarity_map",
     "slices",
+    "view",
+    "webgl_report",
 ]
