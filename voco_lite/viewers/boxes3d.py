@@ -64,7 +64,7 @@ def figure(scene: Scene) -> FigureWidget:
         _add_box(made, scene.volume, box, number)
     axes = {f"{letter}axis": {"title": {"text": name}} for letter, name in zip("xyz", _NAMES, strict=True)}
     # From the front, +y, the patient's right is on the left of the screen.
-    camera = {"eye": {"x": 0.5, "y": 1.9, "z": 0.7}}
+    camera = {"eye": {"x": 0.5, "y": 2.2, "z": 0.7}, "center": {"x": 0, "y": 0, "z": -0.1}}
     made.update_layout(width=760, height=560, margin={"l": 0, "r": 0, "t": 0, "b": 0}, legend={"x": 0, "y": 1},
                        scene={**axes, "aspectmode": "data", "camera": camera})  # fmt: skip
     return made

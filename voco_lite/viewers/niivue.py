@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from voco_lite.volumes import Volume
 
 _HEIGHT = 560  # pixels
-_BAR = 0.006  # thickness of a box's bars, as a share of the volume's longest side
+_BAR = 0.008  # thickness of a box's bars, as a share of the volume's longest side
+_FLAT = 10  # niivue's shader without light, so that colours mean the same everywhere
+_FRONT = (165.0, 15.0)  # azimuth and elevation in degrees, somewhat from the patient's left
 _CORNERS = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
 # Corners of a cuboid as its twelve triangles, seen from outside counter-clockwise.
 _TRIANGLES = np.array([[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6],
@@ -59,14 +61,17 @@ def show_niivue(
         multiplanar_show_render=ipyniivue.ShowRender.ALWAYS,
         multiplanar_layout=ipyniivue.MultiplanarType.GRID,
         show_all_orientation_markers=True,
-        crosshair_color=(0.9, 0.62, 0.0, 1.0),
+        crosshair_color=(0.9, 0.62, 0.0, 0.8),
+        crosshair_width=0.4,  # of a voxel
         font_color=(0.94, 0.89, 0.26, 1.0),
         mesh_xray=0.6,  # what of a bar lies behind the slice is seen too
     )
+    viewer.scene.crosshair_pos = [(n + 0.5) / have for n, have in zip(scene.point, scene.volume.shape, strict=True)]
+    viewer.scene.render_azimuth, viewer.scene.render_elevation = _FRONT
     viewer.load_volumes(volumes_to_send(scene))
     if scene.boxes:
-        mesh = mz3(*bars(scene.boxes, scene.volume))
-        viewer.load_meshes([{"data": mesh, "name": "boxes.mz3", "rgba255": [255, 255, 255, 255]}])
+        viewer.load_meshes([{"data": mz3(*bars(scene.boxes, scene.volume)), "name": "boxes.mz3"}])
+        viewer.meshes[0].mesh_shader_index = _FLAT
         viewer.opts.mesh_thickness_on_2d = _reach(scene)
     words = (
         f"{scene.words}. The patient's right is on the left. Click or scroll in a slice to move the cross; "
@@ -88,7 +93,7 @@ def volumes_to_send(scene: Scene) -> list[dict[str, Any]]:
         ids = scene.labels.numpy()
         kind = next(kind for kind in (np.uint8, np.int16, np.int32) if ids.max() <= np.iinfo(kind).max)
         colours = make_label_lut(ipyniivue.traits.ColorMap(**label_colours(int(ids.max()), scene.volume.label_names)))
-        sent.append({"data": nifti(ids.astype(kind), affine, kind), "name": "labels.nii", "opacity": OPACITY,
+        sent.append({"data": nifti(ids.astype(kind), affine, kind, intent="label"), "name": "labels.nii", "opacity": OPACITY,
                      "colormap_label": colours})  # fmt: skip
     if scene.heat is not None:
         levels = scene.heat.mul(255).round().to(torch.uint8).numpy()
@@ -98,8 +103,9 @@ def volumes_to_send(scene: Scene) -> list[dict[str, Any]]:
 
 
 def nifti(
-    values: Shaped[ndarray, "x y z"], affine: Float[Tensor, "4 4"], kind: type[np.generic], slope: float | None = None
-) -> bytes:
+    values: Shaped[ndarray, "x y z"], affine: Float[Tensor, "4 4"], kind: type[np.generic], slope: float | None = None,
+    intent: str = "none",
+) -> bytes:  # fmt: skip
     """A NIfTI file of this type in memory, in millimetres.
 
     Floats are scaled to the whole range of the type, with slope and intercept in the header, unless a slope is given.
@@ -108,6 +114,7 @@ def nifti(
 
     image = nibabel.Nifti1Image(values, affine.numpy(), dtype=kind)
     image.header.set_xyzt_units("mm")
+    image.header.set_intent(intent)  # niivue leaves 0 of "label" uncoloured, and nothing else
     if slope is not None:
         image.header.set_slope_inter(slope, 0)
     return image.to_bytes()

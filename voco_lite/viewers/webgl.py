@@ -85,7 +85,9 @@ def webgl_report() -> WebGLReport:
 
 
 class LiveBox(PictureBox):
-    """A viewer that the browser draws; where the browser has no WebGL, its still picture takes the viewer's place.
+    """A still picture whose place a viewer takes as soon as the browser has answered that it has WebGL.
+
+    A viewer without WebGL would stay blank, and some raise an error in the page.
 
     Attributes:
         viewer: The widget that needs WebGL.
@@ -93,15 +95,16 @@ class LiveBox(PictureBox):
     """
 
     def __init__(self, viewer: ipywidgets.Widget, still: Picture, words: str) -> None:
-        self.viewer, self.probe = viewer, WebGLProbe()
-        super().__init__([self.probe, viewer])
-        self.show(still, words)
-        self.image.layout.display = "none"
-        self.probe.observe(self._fall_back, names="can_draw")
+        self.viewer, self.probe, self._words = viewer, WebGLProbe(), words
+        super().__init__([self.probe])
+        self.show(still, still.alt)
+        self.probe.observe(self._answered, names="can_draw")
 
-    def _fall_back(self, _: Any = None) -> None:
-        if self.probe.can_draw is False:
-            self.viewer.layout.display, self.image.layout.display = "none", ""
+    def _answered(self, _: Any = None) -> None:
+        if self.probe.can_draw:
+            self.children = [self.probe, self.viewer, self.caption]
+            self.show(self.picture, self._words)
+        else:
             self.show(self.picture, f"This browser has no WebGL: a still picture instead. {self.alt}")
 
 
