@@ -88,12 +88,13 @@ def draw_terms(axes: Any, history: History, shown: list[tuple[str, str, str, str
 
 def draw_accuracies(axes: Any, history: History, accuracies: list[tuple[str, str, str, str]]) -> None:
     """Held-out accuracies over the steps, each beside its untrained value and chance."""
-    for name, label, colour, style in accuracies:
+    # Both may start alike: one number stands above its line, the other below.
+    for (name, label, colour, style), side in zip(accuracies, ("bottom", "top"), strict=False):
         steps, values = history[name]
         axes.plot(steps, values, style, color=colour, label=label, markersize=4)
         axes.axhline(values[0], color=colour, linewidth=0.8, alpha=0.6)
         axes.text(0.99, values[0], f"untrained ({values[0]:.2f})", transform=axes.get_yaxis_transform(), fontsize=7,
-                  ha="right", va="bottom", color=colour)  # fmt: skip
+                  ha="right", va=side, color=colour)  # fmt: skip
     first = history.first_held_out
     if first is not None:
         axes.axhline(first.chance, color=BLACK, linewidth=0.8, alpha=0.6)

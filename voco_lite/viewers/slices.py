@@ -195,9 +195,14 @@ def _extent(volume: Volume | Tensor) -> float:
 def window_slider(volume: Volume | Tensor, window: Window) -> ipywidgets.FloatRangeSlider:
     """A slider for the values that are black and white: all of a CT's for HU, else the given ones."""
     in_hu = getattr(volume, "units", "") == "HU"
-    low, high = (min(-1024.0, window[0]), max(1500.0, window[1])) if in_hu else window
+    low, high = (min(-1025.0, window[0]), max(1500.0, window[1])) if in_hu else window
     return ipywidgets.FloatRangeSlider(
-        value=window, min=low, max=high, step=25 if in_hu else (high - low) / 100, description="window"
+        value=window,
+        min=low,
+        max=high,
+        step=25 if in_hu else (high - low) / 100,
+        readout_format=".0f" if in_hu else ".2f",
+        description="window",
     )
 
 
