@@ -241,19 +241,19 @@ def test_the_mesh_of_boxes_is_an_mz3_file_of_twelve_closed_bars_each():
     made = scene.make_scene(made_volume(), boxes=[BOX, BOX._replace(value=None)])
     places, triangles, colours = niivue.bars(made.boxes, made.volume)
     data = niivue.mz3(places, triangles, colours)
-    assert struct.unpack("<HHIII", data[:16]) == (0x5A4D, 7, 2 * 12 * 12, 2 * 12 * 8, 0)
-    assert len(data) == 16 + 12 * 288 + 12 * 192 + 4 * 192
-    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    assert {tuple(e) for e in edges} == {tuple(e[::-1]) for e in edges}  # every edge is met by another triangle
-    np.testing.assert_array_equal(np.frombuffer(data[-4 * 192 :], np.uint8).reshape(-1, 4), colours)
+    assert struct.unpack("<HHIII", data[:16]) == (0x5A4D, 7, 2 * 12 * 12, 2 * 12 * 36, 0)
+    assert len(data) == 16 + 12 * 288 + (12 + 4) * 864
+    np.testing.assert_array_equal(np.frombuffer(data[-4 * 864 :], np.uint8).reshape(-1, 4), colours)
     assert tuple(colours[0, :3]) == BOX.colour and tuple(colours[-1, :3]) == (230, 159, 0)
 
 
-def test_bars_are_seen_from_outside():
+def test_bars_are_closed_and_seen_from_outside():
     made = scene.make_scene(made_volume(), boxes=[BOX])
     places, triangles, _ = niivue.bars(made.boxes, made.volume)
-    a, b, c = places[triangles[:12]].transpose(1, 0, 2)  # one bar
-    outward = (np.cross(b - a, c - a) * ((a + b + c) / 3 - places[:8].mean(0))).sum(-1)
+    a, b, c = bar = places[triangles[:12]].transpose(1, 0, 2)
+    ends = [(tuple(p), tuple(q)) for some, other in ((a, b), (b, c), (c, a)) for p, q in zip(some, other, strict=True)]
+    assert {(q, p) for p, q in ends} == set(ends)  # every edge of a triangle is met by another triangle
+    outward = (np.cross(b - a, c - a) * (bar.mean(0) - bar.mean((0, 1)))).sum(-1)
     assert (outward > 0).all()
 
 

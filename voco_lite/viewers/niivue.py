@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _HEIGHT = 560  # pixels
 _BAR = 0.008  # thickness of a box's bars, as a share of the volume's longest side
-_FLAT = 10  # niivue's shader without light, so that colours mean the same everywhere
+_MATTE = 1  # niivue's shader without highlights
 _FRONT = (165.0, 15.0)  # azimuth and elevation in degrees, somewhat from the patient's left
 _CORNERS = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
 # Corners of a cuboid as its twelve triangles, seen from outside counter-clockwise.
@@ -71,7 +71,7 @@ def show_niivue(
     viewer.load_volumes(volumes_to_send(scene))
     if scene.boxes:
         viewer.load_meshes([{"data": mz3(*bars(scene.boxes, scene.volume)), "name": "boxes.mz3"}])
-        viewer.meshes[0].mesh_shader_index = _FLAT
+        viewer.meshes[0].mesh_shader_index = _MATTE
         viewer.opts.mesh_thickness_on_2d = _reach(scene)
     words = (
         f"{scene.words}. The patient's right is on the left. Click or scroll in a slice to move the cross; "
@@ -137,17 +137,19 @@ def bars(
     """The edges of all boxes as thin bars: corners in RAS mm, triangles, and the colour of each corner."""
     thickness = _BAR * max(n * mm for n, mm in zip(volume.shape, volume.spacing, strict=True))
     half = thickness / 2 / np.array(volume.spacing)
-    corners, colours = [], []
+    corners: list[ndarray] = []
+    colours: list[list[int]] = []
     for box in boxes:
         # Voxel 0 reaches from -0.5 to 0.5.
         low = np.array(box.first) - 0.5
         for start, end in _edges(low, low + box.size):
             corners.append(start - half + _CORNERS * (end - start + 2 * half))
-            colours.append([[*box.colour, 255]] * len(_CORNERS))
+            colours.append([*box.colour, 255])
     affine = volume.affine.numpy()
-    places = np.concatenate(corners) @ affine[:3, :3].T + affine[:3, 3]
-    triangles = np.concatenate([_TRIANGLES + 8 * number for number in range(len(corners))])
-    return places, triangles, np.concatenate(colours).astype(np.uint8)
+    # Each triangle gets corners of its own: light on corners that faces share would darken whole bars.
+    places = np.concatenate([bar[_TRIANGLES.ravel()] for bar in corners]) @ affine[:3, :3].T + affine[:3, 3]
+    triangles = np.arange(len(places)).reshape(-1, 3)
+    return places, triangles, np.repeat(np.array(colours, dtype=np.uint8), _TRIANGLES.size, axis=0)
 
 
 def _edges(low: ndarray, high: ndarray) -> list[tuple[ndarray, ndarray]]:
