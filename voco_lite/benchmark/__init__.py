@@ -11,25 +11,34 @@ from voco_lite.benchmark.intervals import (
     student,
     studentised,
 )
+from voco_lite.benchmark.msd import MsdFolder, msd_folder
 from voco_lite.benchmark.scores import Score, read_scores, write_scores
 from voco_lite.benchmark.statistics import MIN_SEEDS, MIN_SUBJECTS, Comparison, compare_all, paired_scores
+from voco_lite.benchmark.tasks import BenchmarkTask, TaskConfig, task, tasks, tasks_table
 
 __all__ = [
     "MIN_SEEDS",
     "MIN_SUBJECTS",
+    "BenchmarkTask",
     "Comparison",
     "Interval",
+    "MsdFolder",
     "Resamples",
     "Score",
+    "TaskConfig",
     "compare_all",
     "detectable",
     "draw_resamples",
     "effect_size",
     "holm",
+    "msd_folder",
     "paired_scores",
     "plain",
     "read_scores",
     "student",
     "studentised",
+    "task",
+    "tasks",
+    "tasks_table",
     "write_scores",
 ]
