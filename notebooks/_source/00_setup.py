@@ -77,7 +77,7 @@ checks.expect("organs in the phantom", len(organs), between=(40, 117))
 # ## Do widgets work?
 # Below are three slices through one point. Drag a slider: the picture and the line of text below it should change.
 # If you see a picture but no sliders, this notebook was saved or run without a front end. If nothing appears at all, run
-# `make setup` again and reload the page. No WebGL is needed anywhere.
+# `make setup` again and reload the page.
 
 # %%
 browser = viewers.slices(volume, opacity=0.4)
@@ -94,6 +94,18 @@ before = browser.picture.png
 browser.sliders[2].value = size[2] // 4
 print("the picture changed:", browser.picture.png != before)
 print(browser.alt)
+
+# %% [markdown]
+# ## Can this browser draw in 3-D?
+# The explorers are pictures and work everywhere. A few cells also offer a view in 3-D, which the browser draws with
+# WebGL. This cell asks it.
+
+# %%
+viewers.webgl_report()
+
+# %% [markdown]
+# **What you should see:** *yes* and the name of what draws, or *no* and what works all the same. *Not asked yet* means that
+# no browser was there, as in a batch run.
 
 # %% [markdown]
 # ## How exercises work

@@ -18,6 +18,7 @@ OUT = "runs/gallery"  # where results.json and figures go
 # %%
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 
 import voco_lite as vl
@@ -120,6 +121,31 @@ checks.expect("similarity elsewhere, untrained minus trained", sharper, between=
 # **What you should see:** in the coronal view, the heat of the trained network is a stripe along the body. The grid has
 # 3 x 3 x 1 cells: nobody ever asked for the height.
 #
+# ## One call, several ways to look
+# `viewers.view` takes a volume, and labels, crops or heat to draw over it. In a browser with WebGL it shows slices and a
+# body to turn; without one it leaves a picture in their place, so that nothing is lost. Here are the base crops, coloured
+# by how much of a random crop each holds, and that crop in orange. Turn the body with the mouse; click into a slice.
+#
+# **What you should see:** the brighter a base crop's frame, the more of the orange crop lies in it.
+
+# %%
+grid = vl.CropGrid.from_config(config.crops)
+start = vl.sample_starts(1, grid, torch.Generator().manual_seed(SEED))
+crops = [*viewers.base_crop_boxes(grid, vl.position_labels(start, grid)[0]), (start[0], grid.random_size)]
+viewers.view(held_out[0], boxes=crops, backend="niivue")
+
+# %% [markdown]
+# The same by plotly, with heat in place of slices: where crops look like the base crop of the similarity map above. Hover
+# over a frame to read its place and share.
+#
+# **What you should see:** the orange surface holds the crops that the trained network finds most alike. The other
+# backends are "slices", sliders without WebGL, and "static", one picture.
+
+# %%
+alike = viewers.heat_over(likeness.lattice, likeness.similarity["trained"][likeness.base.value])
+viewers.view(held_out[0], boxes=crops, heat=alike, backend="plotly")
+
+# %% [markdown]
 # ## Point across subjects
 # Point at a voxel of A, the orange cross. The crop around it is compared with crops of B: the pink cross is the most
 # similar one, the blue ring is where the same anatomy truly lies. We know that, because both subjects are bent from one.
