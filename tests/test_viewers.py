@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -173,6 +174,23 @@ def test_no_figure_is_left_in_pyplot():
     before = plt.get_fignums()
     viewers.show_position_labels(made_volume(), torch.tensor([[1, 2, 0]]), FLAT)
     assert plt.get_fignums() == before
+
+
+FIGURES = Path(__file__).parents[1] / "notebooks" / "figures"
+
+
+@pytest.mark.parametrize("name", ["position_labels.gif", "training.png", "voco.png"])
+def test_the_figures_of_the_readme_are_small_and_opaque(name):
+    path, most = FIGURES / name, 400_000 if name.endswith(".gif") else 60_000
+    picture = Image.open(path)
+    assert path.stat().st_size <= most and picture.width <= 1400
+    assert picture.convert("RGBA").getextrema()[3] == (255, 255)  # dark pages show no text on a dark ground
+    assert getattr(picture, "n_frames", 1) == 1 or picture.n_frames > 16
+
+
+def test_every_figure_is_looked_at_by_a_test():
+    drawn = {path.name for path in FIGURES.iterdir() if path.suffix in (".png", ".gif")}
+    assert drawn == {"position_labels.gif", "training.png", "voco.png"}
 
 
 # Position labels

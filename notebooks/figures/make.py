@@ -1,7 +1,8 @@
 """Make the pictures of the README: `python notebooks/figures/make.py [RUN_FOLDER]`.
 
 `voco.png` explains the method on one slice, `position_labels.gif` moves a crop through a volume, and `training.png`
-shows the run of a folder that `pretrain` wrote. With a run folder, `voco.png` also shows what its model predicts.
+shows the run of a folder that `pretrain` wrote, or of `make demo`. With a run folder, `voco.png` also shows what its
+model predicts. Pictures have at most 60 kB, the moving one 400 kB, and a white ground, so that dark pages show them too.
 The slices come from a subject of the sample population: the real CT of `voco_lite.samples` where it was fetched.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 
 import voco_lite as vl
 from voco_lite import viewers
@@ -21,7 +23,6 @@ from voco_lite import viewers
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from PIL.Image import Image
     from torch import Tensor
 
 HERE = Path(__file__).resolve().parent
@@ -34,16 +35,22 @@ START = (40, 80, 0)
 def main() -> None:
     """Write every picture that can be made, and say how large it is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run_folder", nargs="?", type=Path, help="a folder that pretrain wrote")
+    parser.add_argument(
+        "run_folder", nargs="?", type=Path, help="a folder that pretrain wrote; default: of `make demo`"
+    )
     parser.add_argument("--out", type=Path, default=HERE)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    run = arguments.run_folder or next((file.parent for file in Path("runs/demo").glob("*/final.pt")), None)
     image = slice_of(vl.samples.population_subject(SUBJECT_SEED, GRID.block_size))
     predicted = prediction(arguments.run_folder) if arguments.run_folder else None
-    save_png(draw_voco(image, predicted), arguments.out / "voco.png")
+    save_png(rendered(draw_voco(image, predicted)), arguments.out / "voco.png")
     save_gif(image, arguments.out / "position_labels.gif")
-    if arguments.run_folder:
-        print(viewers.plot_history(vl.History.load(arguments.run_folder)).save(arguments.out / "training.png"))
+    if run is None:
+        print("training.png needs a run, and runs/demo holds none: `make demo`, or name its folder.")
+    else:
+        curves = viewers.plot_history(vl.History.load(run))
+        save_png(Image.open(io.BytesIO(curves.png)), arguments.out / "training.png")
 
 
 def slice_of(volume: vl.Volume) -> Tensor:
@@ -74,7 +81,7 @@ def draw_voco(image: Tensor, predicted: Tensor | None) -> Figure:
     from matplotlib.figure import Figure
 
     labels = vl.position_labels(torch.tensor([START]), GRID)[0]
-    figure = Figure(figsize=(10, 3.9), dpi=144, facecolor="white")
+    figure = Figure(figsize=(10, 3.9), dpi=110, facecolor="white")
     cut = figure.add_axes((0.012, 0.03, 0.335, 0.86))
     draw_slice(cut, image, START, labels)
     embed = figure.add_axes((0.355, 0.03, 0.36, 0.86))
@@ -181,28 +188,24 @@ def draw_bars(axes: Axes, labels: Tensor, predicted: Tensor | None = None, fonts
     if predicted is not None:
         axes.bar(cells + 0.2, predicted, width, color=ORANGE, label="similarity (predicted)")
         axes.legend(fontsize=fontsize - 1, frameon=False, loc="upper left", handlelength=1.2, borderpad=0)
-    top = max(1.0 if predicted is None else 0.0, 1.45 * float(labels.max()))
-    axes.set(xticks=cells.tolist(), ylim=(0, min(top, 1.0)), xlim=(-0.6, len(labels) - 0.4))
+    top = 1.0 if predicted is None else 1.3  # room for the legend
+    axes.set(xticks=cells.tolist(), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1], ylim=(0, top), xlim=(-0.6, len(labels) - 0.4))
     axes.set_xlabel("base crop", fontsize=fontsize)
     axes.tick_params(labelsize=fontsize)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def save_gif(image: Tensor, path: Path, frames: int = 48) -> None:
+def save_gif(image: Tensor, path: Path, frames: int = 32) -> None:
     """A crop on a closed path through the volume, and its position label; few colours keep the file small."""
-    from PIL.Image import Dither
-
     pictures = [moving_frame(image, path_start(i / frames)) for i in range(frames)]
-    palette = mosaic(pictures[::6]).quantize(64)
-    small = [picture.quantize(palette=palette, dither=Dither.NONE) for picture in pictures]
-    small[0].save(path, save_all=True, append_images=small[1:], duration=110, loop=0, optimize=True)
+    palette = mosaic(pictures[::6]).quantize(128, Image.Quantize.MAXCOVERAGE)
+    small = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    small[0].save(path, save_all=True, append_images=small[1:], duration=150, loop=0, optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
-def mosaic(pictures: list[Image]) -> Image:
+def mosaic(pictures: list[Image.Image]) -> Image.Image:
     """Pictures below each other, for a palette that serves them all."""
-    from PIL import Image
-
     width, height = pictures[0].size
     whole = Image.new("RGB", (width, height * len(pictures)))
     for row, picture in enumerate(pictures):
@@ -218,7 +221,7 @@ def path_start(turn: float) -> tuple[int, int, int]:
     return round(x), round(y), 0
 
 
-def moving_frame(image: Tensor, start: tuple[int, int, int]) -> Image:
+def moving_frame(image: Tensor, start: tuple[int, int, int]) -> Image.Image:
     """One frame of the moving crop."""
     from matplotlib.figure import Figure
 
@@ -231,20 +234,17 @@ def moving_frame(image: Tensor, start: tuple[int, int, int]) -> Image:
     return rendered(figure)
 
 
-def rendered(figure: Figure) -> Image:
+def rendered(figure: Figure) -> Image.Image:
     """A figure as a picture in memory."""
-    from PIL import Image
-
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return Image.open(buffer).convert("RGB")
 
 
-def save_png(figure: Figure, path: Path) -> None:
-    """A figure as a PNG of 128 colours, which is a third of the size and looks the same."""
-    from PIL.Image import Dither
-
-    rendered(figure).quantize(128, dither=Dither.NONE).save(path, optimize=True)
+def save_png(picture: Image.Image, path: Path, colours: int = 128) -> None:
+    """A PNG of few colours, which is a third of the size and looks the same."""
+    small = picture.convert("RGB").quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
