@@ -12,6 +12,8 @@ from voco_lite.benchmark.intervals import (
     studentised,
 )
 from voco_lite.benchmark.msd import MsdFolder, msd_folder
+from voco_lite.benchmark.protocol import Condition, Protocol, SplitSizes, read_protocol
+from voco_lite.benchmark.running import BenchmarkResult, Cell, run_benchmark
 from voco_lite.benchmark.scores import Score, read_scores, write_scores
 from voco_lite.benchmark.statistics import MIN_SEEDS, MIN_SUBJECTS, Comparison, compare_all, paired_scores
 from voco_lite.benchmark.tasks import BenchmarkTask, TaskConfig, task, tasks, tasks_table
@@ -19,12 +21,17 @@ from voco_lite.benchmark.tasks import BenchmarkTask, TaskConfig, task, tasks, ta
 __all__ = [
     "MIN_SEEDS",
     "MIN_SUBJECTS",
+    "BenchmarkResult",
     "BenchmarkTask",
+    "Cell",
     "Comparison",
+    "Condition",
     "Interval",
     "MsdFolder",
+    "Protocol",
     "Resamples",
     "Score",
+    "SplitSizes",
     "TaskConfig",
     "compare_all",
     "detectable",
@@ -34,7 +41,9 @@ __all__ = [
     "msd_folder",
     "paired_scores",
     "plain",
+    "read_protocol",
     "read_scores",
+    "run_benchmark",
     "student",
     "studentised",
     "task",

@@ -1,0 +1,221 @@
+"""Run a protocol: cell by cell, each written when it is done, and the test subjects opened once.
+
+A folder of a benchmark holds `protocol.json`, `validation/` and `test/` with one CSV a cell in `cells/`, all rows in
+`scores.csv`, the verdicts in `comparisons.csv`, and `test_opened.json` from the moment the test subjects were looked at.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from voco_lite.benchmark.protocol import Condition, Protocol, SubjectSplit
+from voco_lite.benchmark.scores import Score, read_scores, write_scores
+from voco_lite.benchmark.statistics import Comparison, compare_all
+from voco_lite.checkpoints import write_text
+from voco_lite.config.plain import plain, require
+
+Stage = Literal["validation", "test"]
+OPENED = "test_opened.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run.
+
+    Attributes:
+        condition: What is run.
+        labelled: Names of the subjects whose labels it may use.
+        unlabelled: Names of all training subjects, for pre-training.
+        scored: Names of the subjects to score.
+        pretraining_seed, finetuning_seed: Of the run.
+    """
+
+    condition: Condition
+    labelled: tuple[str, ...]
+    unlabelled: tuple[str, ...]
+    scored: tuple[str, ...]
+    pretraining_seed: int
+    finetuning_seed: int
+
+    @property
+    def file_name(self) -> str:
+        """A name of its own in a folder of cells."""
+        condition = re.sub(r"[^A-Za-z0-9]+", "-", self.condition.name).strip("-")
+        seeds = f"p{self.pretraining_seed}-f{self.finetuning_seed}"
+        return f"{condition}-labelled{len(self.labelled):03}-{seeds}.csv"
+
+
+# What runs a cell: metric, then subject, to score.
+Runner = Callable[[Cell], Mapping[str, Mapping[str, float]]]
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """What a benchmark found.
+
+    Attributes:
+        scores: All rows so far.
+        comparisons: The verdicts; empty while cells are missing, and for validation subjects, who decide nothing.
+        not_run: Names of the cells that were not run.
+    """
+
+    scores: list[Score]
+    comparisons: list[Comparison]
+    not_run: list[str]
+
+
+def run_benchmark(
+    protocol: Protocol,
+    subjects: Sequence[str],
+    runner: Runner,
+    folder: str | Path,
+    *,
+    stage: Stage = "validation",
+    seconds: float | None = None,
+) -> BenchmarkResult:
+    """Run the cells that are not there yet, and compare when all are.
+
+    Args:
+        protocol: What is run.
+        subjects: Names of all subjects.
+        runner: Runs one cell.
+        folder: Of this benchmark; the same call continues it.
+        stage: Whom to score. "test" opens the test subjects, for this protocol only.
+        seconds: Start no further cell after so long; None: run all.
+
+    Raises:
+        ValueError: The folder belongs to another protocol or other subjects, or a runner that does not score each
+            subject.
+    """
+    place, split = Path(folder), protocol.assign(subjects)
+    claim_folder(place, protocol, split)
+    if stage == "test":
+        open_test(place, protocol)
+    cells, began, not_run = plan_cells(protocol, split, stage), time.monotonic(), []
+    for cell in cells:
+        file = place / stage / "cells" / cell.file_name
+        if file.is_file():
+            continue
+        if seconds is not None and time.monotonic() - began > seconds:
+            not_run.append(file.stem)
+        else:
+            write_scores(file, _rows(cell, runner(cell)))
+    done = [place / stage / "cells" / cell.file_name for cell in cells]
+    scores = read_scores(*(file for file in done if file.is_file()))
+    write_scores(place / stage / "scores.csv", scores)
+    comparisons: list[Comparison] = []
+    if stage == "test" and not not_run:
+        comparisons = compare(protocol, scores)
+        write_text(place / stage / "comparisons.csv", comparisons_csv(comparisons))
+    return BenchmarkResult(scores, comparisons, not_run)
+
+
+def compare(protocol: Protocol, scores: Sequence[Score]) -> list[Comparison]:
+    """The verdicts that a protocol asks for, recomputed from raw scores."""
+    rows = [score for score in scores if score.metric == protocol.metric]
+    pairs = [(first, second) for first, second in protocol.comparisons]
+    return compare_all(rows, pairs, higher_is_better=protocol.higher_is_better)
+
+
+def plan_cells(protocol: Protocol, split: SubjectSplit, stage: Stage) -> list[Cell]:
+    """Every run of a protocol; all conditions of one seed come before the next seed, so that a part is balanced."""
+    scored = split.test if stage == "test" else split.validation
+    cells = [
+        Cell(condition, split.labelled(n, p, f), split.training, scored, p, f)
+        for p in protocol.pretraining_seeds
+        for f in protocol.finetuning_seeds
+        for n in protocol.counts(split)
+        for condition in protocol.conditions
+    ]
+    names = {cell.file_name for cell in cells}
+    require(len(names) == len(cells), "Names of conditions must differ in letters or digits. Rename one of them.")
+    return cells
+
+
+def claim_folder(place: Path, protocol: Protocol, split: SubjectSplit) -> None:
+    """Write the protocol and who is in which group; refuse a folder that belongs to others.
+
+    Raises:
+        ValueError: Another protocol, or other subjects.
+    """
+    file = place / "protocol.json"
+    own = {"sha256": protocol.sha256, "protocol": plain(asdict(protocol)), "split": plain(asdict(split))}
+    if not file.is_file():
+        place.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps(own, indent=1) + "\n")
+    found = _read_json(file)
+    if found.get("sha256") != own["sha256"] or found.get("split") != own["split"]:
+        what = "protocol" if found.get("sha256") != own["sha256"] else "subjects"
+        raise ValueError(
+            f"{place} must belong to this protocol and its subjects, got other {what}. Take a new folder: scores of two "
+            "protocols are not mixed."
+        )
+
+
+def open_test(place: Path, protocol: Protocol) -> None:
+    """Record that the test subjects are looked at now, and by which protocol; the first record stays.
+
+    The record lies in the benchmark's folder and binds this folder only: who runs the same subjects from another folder
+    has to say so in the report.
+
+    Raises:
+        ValueError: Another protocol opened them.
+    """
+    record = {"sha256": protocol.sha256, "protocol": protocol.name, "opened": datetime.now(UTC).isoformat()}
+    file = place / OPENED
+    if not file.exists():
+        write_text(file, json.dumps(record, indent=1) + "\n")
+    found = _read_json(file)
+    if found.get("sha256") != protocol.sha256:
+        raise ValueError(
+            f"The test subjects may be opened by one protocol, got {protocol.name!r} after {found.get('protocol')!r} at "
+            f"{found.get('opened')}. Choose on validation subjects, and test on new ones."
+        )
+
+
+def comparisons_csv(comparisons: Sequence[Comparison]) -> str:
+    """Verdicts as CSV, one row each."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([f.name for f in fields(Comparison)])
+    writer.writerows(asdict(comparison).values() for comparison in comparisons)
+    return text.getvalue()
+
+
+def _rows(cell: Cell, scores: Mapping[str, Mapping[str, float]]) -> list[Score]:
+    for metric, by_subject in scores.items():
+        missing, unknown = set(cell.scored) - set(by_subject), set(by_subject) - set(cell.scored)
+        require(
+            not missing and not unknown,
+            f"{cell.condition.name} must score each subject by {metric}, got {sorted(missing)[:3]} missing and "
+            f"{sorted(unknown)[:3]} that were not asked for. Say in the protocol what a failed subject scores.",
+        )
+    return [
+        Score(
+            condition=cell.condition.name,
+            labelled=len(cell.labelled),
+            pretraining_seed=cell.pretraining_seed,
+            finetuning_seed=cell.finetuning_seed,
+            subject=subject,
+            metric=metric,
+            score=float(scores[metric][subject]),
+        )
+        for metric in scores
+        for subject in cell.scored
+    ]
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file} must be a table in JSON, got: {error}. Restore it, or take a new folder.") from error
