@@ -106,14 +106,13 @@ class AugmentationPlayer(PictureBox):
     def _draw(self, _: Any = None) -> None:
         self._stage.clear()
         rows = self._stage.axes[: len(self.cut)], self._stage.axes[len(self.cut) :]
-        for row, crops in enumerate((self.cut, self.seen)):
-            for i, axes in enumerate(rows[row]):
-                self._draw_crop(axes, crops[i, 0])
-                for spot, letter in zip(_BORDERS, self.letters(i, seen=row == 1), strict=True):
-                    axes.text(*spot, letter, transform=axes.transAxes, color=YELLOW, fontsize=8, ha="center",
-                              va="center", path_effects=outline())  # fmt: skip
+        for row, crops in zip(rows, (self.cut, self.seen), strict=True):
+            for axes, crop in zip(row, crops, strict=True):
+                self._draw_crop(axes, crop[0])
+        _write_sides(rows[0][0], self.letters(0, seen=False))  # the same for all that is only cut
         for i, (axes, above) in enumerate(zip(rows[1], rows[0], strict=True)):
             above.set_title(self.titles[i], fontsize=9)
+            _write_sides(axes, self.letters(i, seen=True))
             told = self.describe(i).replace("; ", "\n")
             axes.text(0.5, -0.04, told, transform=axes.transAxes, fontsize=8, ha="center", va="top")
         words = self._in_words()
@@ -131,6 +130,12 @@ class AugmentationPlayer(PictureBox):
         low, high = self.window.value
         window = f", {low:.0f} to {high:.0f} HU" if self.volume.units == "HU" else ""
         return f"{self.source}, slice {self.level.value}{window}: {told}.{again}"
+
+
+def _write_sides(axes: Any, letters: tuple[str, str, str, str]) -> None:
+    for spot, letter in zip(_BORDERS, letters, strict=True):
+        axes.text(*spot, letter, transform=axes.transAxes, color=YELLOW, fontsize=8, ha="center", va="center",
+                  path_effects=outline())  # fmt: skip
 
 
 def _new_stage(titles: Sequence[str]) -> Stage:
