@@ -389,6 +389,7 @@ def test_it_renders_in_jupyterlab_without_another_machine(browsers, tmp_path, mo
     home = tmp_path / "lab"
     (home / "work").mkdir(parents=True)
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
+    book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(book, home / "work" / "itk.ipynb")
     monkeypatch.setattr(harness.sys, "executable", python)
     with harness.jupyterlab(home) as server:
