@@ -10,12 +10,14 @@ STAMP := $(VENV)/.installed
 DEMO := runs/demo
 # Parameters of the demo's notebook, such as DEMO_OPTIONS="-p SIZE ci"; empty: its own.
 DEMO_OPTIONS ?=
+# Options of the app's server, such as APP_OPTIONS="--port=8866 --no-browser".
+APP_OPTIONS ?=
 # Parts of `make test`, such as PARTS="lint default"; empty: all.
 PARTS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test lab lint notebooks figures clean
+.PHONY: help setup demo test lab app lint notebooks figures clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -41,6 +43,9 @@ test: setup ## All tests, in parts
 
 lab: setup ## Open JupyterLab on the notebooks
 	$(PY) -m jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
+
+app: setup ## Serve the position explorer as a page of its own, by Voilà
+	cd notebooks/app && JUPYTER_PATH=$(CURDIR)/notebooks/app/jupyter $(abspath $(PY)) -m voila positions.py $(APP_OPTIONS)
 
 lint: setup ## Style and types only
 	$(PY) tests/run_parts.py lint
