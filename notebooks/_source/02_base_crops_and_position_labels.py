@@ -120,8 +120,9 @@ checks.position_labels(my_position_labels)
 
 # %% [markdown]
 # ## Drag the crop
-# Move the sliders and watch the bars. Where is one bar 1? Where are two of them equal? (`block z` moves the whole grid up
-# and down the body. That changes the picture but not the label, since this grid does not divide z.)
+# Click into the slice: the crop goes there. Or move the sliders, or, after a click, press the arrow keys. Watch the bars.
+# Where is one bar 1? Where are two of them equal? (`block z` moves the whole grid up and down the body. That changes the
+# picture but not the label, since this grid does not divide z.)
 
 # %%
 explorer = viewers.explore_positions(None, volume, grid)

@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Gallery
 #
-# Every explorer of this kit in one place. Each is a picture with sliders: move them, and picture and numbers answer.
+# Every explorer of this kit in one place. Each is a picture with sliders: move them, and picture and numbers answer. Most
+# pictures answer to a click as well, and after it to the arrow keys.
 #
 # **Goals.** Look into volumes, crops, a running training, and what a network finds alike, in one body and across bodies;
 # and read each picture beside the number that keeps it honest.
@@ -34,7 +35,7 @@ measured = SIZE == "laptop" and training[0].source.startswith("abdomen-ct")  # w
 
 # %% [markdown]
 # ## Slices
-# Three slices through one point. Move *x*, *y* and *z*; raise *labels* to lay organs over the image.
+# Three slices through one point. Click a slice, or move *x*, *y* and *z*; raise *labels* to lay organs over the image.
 #
 # **What you should see:** the line below names the place in millimetres and the organ. R is the patient's right, drawn on
 # the left. With 48 voxels along each axis the image is coarse: a vertebra is some five voxels high.
@@ -84,7 +85,7 @@ checks.expect("gain in position top-1", gain, between=(0.05, 0.45), applies=meas
 
 # %% [markdown]
 # ## One crop, moved by hand
-# Drag the crop through a held-out subject: blue is the truth, orange what the network says.
+# Click into the slice to put the crop there, or use the sliders: blue is the truth, orange what the network says.
 #
 # **What you should see:** the bars change hands while the crop crosses a border between two cells. Try a crop in the air.
 
@@ -107,7 +108,7 @@ likeness
 # the body is somewhat alike.
 #
 # Now without a shared voxel: the base crop stays in one subject, and crops are slid over another one. The box shows where
-# the anatomy truly lies there. Move *base crop* and *slice*.
+# the anatomy truly lies there. Click a place to choose the base crop that belongs there, and move *slice*.
 
 # %%
 across = viewers.similarity_map(networks, held_out[0], slid_over=held_out[1], stride=4, plane="coronal")
@@ -147,7 +148,7 @@ viewers.view(held_out[0], boxes=crops, heat=alike, backend="plotly")
 
 # %% [markdown]
 # ## Point across subjects
-# Point at a voxel of A, the orange cross. The crop around it is compared with crops of B: the pink cross is the most
+# Click a place in A, the orange cross. The crop around it is compared with crops of B: the pink cross is the most
 # similar one, the blue ring is where the same anatomy truly lies. We know that, because both subjects are bent from one.
 
 # %%
@@ -207,7 +208,7 @@ checks.expect("median of this encoder, in nearest crops", ours / floor, between=
 # `vl.load_model("runs/05_pretrain/…/final.pt")`, with subjects prepared by its `config.volume`.
 #
 # ## A map of many crops
-# Each point is a crop; near means alike. Choose the *colour*, and step through the crops: the ringed one is shown beside
+# Each point is a crop; near means alike. Choose the *colour*, and let the mouse rest on a point: its crop is shown beside
 # the map. With plotly you can hover instead: `atlas.figure()`.
 
 # %%

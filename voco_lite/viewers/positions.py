@@ -101,7 +101,7 @@ def draw_grid(
                   path_effects=outline())  # fmt: skip
     corner, size = [(int(values[plane.columns]), int(values[plane.rows])) for values in (start, grid.random_size)]
     axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=ORANGE, linewidth=3))
-    axes.set_title(f"{plane.name} slice {'xyz'[plane.across]} = {level}", fontsize=10)
+    axes.set_title(f"random crop at voxel {tuple(int(v) for v in start)}, {plane.name}", fontsize=9)
     return level
 
 
