@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _HEIGHT = 560  # pixels
 _BAR = 0.008  # thickness of a box's bars, as a share of the volume's longest side
-_MATTE = 1  # niivue's shader without highlights
+_DIFFUSE = 6  # niivue's shader with light from the viewer: bars that face us keep their colour
+_LIGHT = 1.4  # by which that shader multiplies a colour
 _FRONT = (165.0, 15.0)  # azimuth and elevation in degrees, somewhat from the patient's left
 _CORNERS = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
 # Corners of a cuboid as its twelve triangles, seen from outside counter-clockwise.
@@ -64,14 +65,14 @@ def show_niivue(
         crosshair_color=(0.9, 0.62, 0.0, 0.8),
         crosshair_width=0.4,  # of a voxel
         font_color=(0.94, 0.89, 0.26, 1.0),
-        mesh_xray=0.6,  # what of a bar lies behind the slice is seen too
+        mesh_xray=1.0,  # bars behind the slice keep their colour
     )
     viewer.scene.crosshair_pos = [(n + 0.5) / have for n, have in zip(scene.point, scene.volume.shape, strict=True)]
     viewer.scene.render_azimuth, viewer.scene.render_elevation = _FRONT
     viewer.load_volumes(volumes_to_send(scene))
     if scene.boxes:
         viewer.load_meshes([{"data": mz3(*bars(scene.boxes, scene.volume)), "name": "boxes.mz3"}])
-        viewer.meshes[0].mesh_shader_index = _MATTE
+        viewer.meshes[0].mesh_shader_index = _DIFFUSE
         viewer.opts.mesh_thickness_on_2d = _reach(scene)
     words = (
         f"{scene.words}. The patient's right is on the left. Click or scroll in a slice to move the cross; "
@@ -144,7 +145,7 @@ def bars(
         low = np.array(box.first) - 0.5
         for start, end in _edges(low, low + box.size):
             corners.append(start - half + _CORNERS * (end - start + 2 * half))
-            colours.append([*box.colour, 255])
+            colours.append([*(round(part / _LIGHT) for part in box.colour), 255])
     affine = volume.affine.numpy()
     # Each triangle gets corners of its own: light on corners that faces share would darken whole bars.
     places = np.concatenate([bar[_TRIANGLES.ravel()] for bar in corners]) @ affine[:3, :3].T + affine[:3, 3]
