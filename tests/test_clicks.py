@@ -13,7 +13,7 @@ from test_explorers import GRID, coded, position_code
 from voco_lite import viewers
 from voco_lite.viewers.clickable import ClickablePicture
 from voco_lite.viewers.planes import PLANES, Panel
-from voco_lite.viewers.slices import plane_panels
+from voco_lite.viewers.rows import plane_panels
 
 SHAPE = (20, 24, 28)
 CUBE = vl.CropGrid(cells=(2, 2, 2), crop_size=(8, 8, 8))
@@ -302,7 +302,9 @@ def test_the_window_of_a_ct_decides_what_the_network_gets():
     prepared = vl.prepare(volume, vl.VolumeConfig(intensity="ct-abdomen", spacing=None, size=None, foreground=None))
     assert torch.allclose(player.seen, viewers.augmentation_player(prepared, crops).seen)
     player.window.value = (-400, 600)
-    assert "-400 to 600 HU" in player.alt and float(player.seen.min()) < 0.3
+    first_base = player.titles.index("base crop 0")
+    assert "-400 to 600 HU" in player.alt
+    torch.testing.assert_close(player.cut[first_base, 0, :, 0, 0], torch.linspace(0, 1, 16)[:8])
 
 
 def test_a_kept_figure_shows_what_a_new_one_shows():

@@ -373,12 +373,12 @@ def test_the_region_of_a_crop_is_where_its_middle_lies(coded_map):
 
 
 def test_the_organ_is_what_fills_the_middle_of_a_crop():
-    from voco_lite.viewers.embeddings import _organ
+    from voco_lite.viewers.naming import organ_name
 
     labels = torch.zeros(24, 24, 24, dtype=torch.long)
     labels[:12] = 1
     volume = vl.Volume(torch.zeros(1, 24, 24, 24), torch.eye(4).double(), "made", labels=labels, label_names={1: "a_b"})
-    assert [_organ(volume, torch.tensor([x, 0, 0]), GRID) for x in (4, 16)] == ["a b", "nothing named"]
+    assert [organ_name(volume, torch.tensor([x, 0, 0]), GRID) for x in (4, 16)] == ["a b", "nothing named"]
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from voco_lite.viewers.player import AugmentationPlayer, augmentation_player
 from voco_lite.viewers.point_errors import PointErrors
 from voco_lite.viewers.pointer import CrossPatientPointer, point_across
 from voco_lite.viewers.positions import show_position_labels
+from voco_lite.viewers.rows import side_by_side
 from voco_lite.viewers.scene import Box, base_crop_boxes, heat_over
 from voco_lite.viewers.similarity import SimilarityMap, similarity_map
-from voco_lite.viewers.slices import SliceBrowser, describe_voxel, side_by_side, slices
+from voco_lite.viewers.slices import SliceBrowser, describe_voxel, slices
 from voco_lite.viewers.theatre import TrainingTheatre
 from voco_lite.viewers.view import view
 from voco_lite.viewers.webgl import WebGLReport, webgl_report

@@ -16,6 +16,7 @@ from torch import Tensor
 from voco_lite.config import CropConfig, Size
 from voco_lite.crops import CropGrid, extract_crops
 from voco_lite.gauges import region_crops
+from voco_lite.viewers.naming import organ_name, region_name
 from voco_lite.viewers.pictures import (
     BLACK,
     BLUE,
@@ -42,9 +43,7 @@ Method = Literal["pca", "umap"]
 _COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK)
 _MARKS = "os^vDPX*"
 _SYMBOLS = ("circle", "square", "triangle-up", "triangle-down", "diamond", "cross", "x", "star")
-_SIDES = (("left", "", "right"), ("back", "", "front"), ("low", "", "high"))
 _NEIGHBOURS = 5
-_UNNAMED = "nothing named"
 _NEAR = 12  # pixels from a point
 HINT = "Let the mouse rest on a point, or click it, to see its crop. Arrow keys step through the crops."
 
@@ -72,10 +71,12 @@ class EmbeddingMap(PictureBox):
         self.vectors = projected(model, torch.cat(parts), by)
         self.points = _in_the_plane(self.vectors, method, seed)
         self.groups = {
-            "region": [_region(number, regions) for number in numbers.tolist()],
+            "region": [region_name(number, regions) for number in numbers.tolist()],
             "subject": [f"subject {number}" for number in self.subjects.tolist()],
             "organ": [
-                _organ(v, start, grid) for v, table in zip(self.volumes, self.starts, strict=True) for start in table
+                organ_name(v, start, grid)
+                for v, table in zip(self.volumes, self.starts, strict=True)
+                for start in table
             ],
         }
         self.shared, self.by_chance = self._neighbours()
@@ -258,25 +259,3 @@ def _in_the_plane(vectors: Float[Tensor, "crops dim"], method: Method, seed: int
     from sklearn.decomposition import PCA
 
     return torch.from_numpy(PCA(2, svd_solver="full").fit_transform(unit)).float()
-
-
-def _region(number: int, regions: Size) -> str:
-    """A region in words where axes have three cells, such as "right front"; else its indices."""
-    index = (number // (regions[1] * regions[2]), number // regions[2] % regions[1], number % regions[2])
-    if not set(regions) <= {1, 3} or max(regions) == 1:
-        return f"region {index}"
-    words = [names[i] for names, i, n in zip(_SIDES, index, regions, strict=True) if n == 3]
-    return " ".join(word for word in words if word) or "centre"
-
-
-def _organ(volume: Volume, start: Int[Tensor, "3"], grid: CropGrid) -> str:
-    """The named organ that fills most of a crop's middle half."""
-    if volume.labels is None:
-        return _UNNAMED
-    first = [int(s) + n // 4 for s, n in zip(start, grid.crop_size, strict=True)]
-    x, y, z = (slice(a, a + max(n // 2, 1)) for a, n in zip(first, grid.crop_size, strict=True))
-    found = volume.labels[x, y, z]
-    if not bool((found > 0).any()):
-        return _UNNAMED
-    number = int(found[found > 0].mode().values)
-    return str(volume.label_names.get(number, f"label {number}")).replace("_", " ")

@@ -18,8 +18,7 @@ from voco_lite.viewers.pictures import ORANGE, PINK, SKY, new_figure
 from voco_lite.viewers.planes import PLANES, Window, channels_of, default_window, first_channel, spacing_of
 from voco_lite.viewers.point_errors import PointErrors
 from voco_lite.viewers.positions import draw_slice, outline
-from voco_lite.viewers.similarity import draw_heat
-from voco_lite.viewers.sliding import By, Lattice, grid_of, pooled_features, projected, to_mm, true_place
+from voco_lite.viewers.sliding import By, Lattice, draw_heat, grid_of, pooled_features, projected, to_mm, true_place
 from voco_lite.viewers.stage import Stage
 
 if TYPE_CHECKING:

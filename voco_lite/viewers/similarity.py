@@ -17,8 +17,10 @@ from voco_lite.viewers.pictures import ORANGE, PINK, PictureBox, new_figure
 from voco_lite.viewers.planes import Panel, Plane, Window, default_window, first_channel, plane_named, spacing_of
 from voco_lite.viewers.positions import draw_slice, outline, take_block
 from voco_lite.viewers.sliding import (
+    HEAT_OPACITY,
     By,
     Lattice,
+    draw_heat,
     grid_of,
     middles_of,
     pooled_features,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from voco_lite.volumes import Volume
 
 
-_OPACITY = 0.55
 HINT = "Click a place to choose the base crop that lies there. Arrow keys step through base crops, page keys through slices."
 
 
@@ -213,23 +214,6 @@ def similarity_map(
     return SimilarityMap(named, volume, chosen, number, over, stride, by, plane_named(plane), window)
 
 
-def draw_heat(
-    axes: Any,
-    lattice: Lattice,
-    similarity: Float[Tensor, "nx ny nz"],
-    plane: Plane,
-    level: int,
-    opacity: float = _OPACITY,
-) -> None:
-    """Similarity over a slice that is drawn already; black to yellow is 0 to 1."""
-    heat, (right, left, bottom, top) = lattice.heat_slice(similarity, plane, level)
-    limits = axes.get_xlim(), axes.get_ylim()
-    axes.imshow(heat.numpy(), cmap="inferno", vmin=0, vmax=1, alpha=opacity, extent=(right, left, bottom, top),
-                origin="upper", aspect=axes.get_aspect())  # fmt: skip
-    axes.set_xlim(*limits[0])
-    axes.set_ylim(*limits[1])
-
-
 def _new_stage(models: int) -> Stage:
     """Axes for the models side by side, and one scale of colours."""
     from matplotlib.cm import ScalarMappable
@@ -243,7 +227,7 @@ def _new_stage(models: int) -> Stage:
         ScalarMappable(Normalize(0, 1), "inferno"),
         figure.add_axes((1 - 0.8 / width, 0.15, 0.15 / width, 0.66)),
     )
-    figure.colorbar(colours, cax=scale, alpha=_OPACITY, label="similarity")
+    figure.colorbar(colours, cax=scale, alpha=HEAT_OPACITY, label="similarity")
     return Stage(figure, axes)
 
 

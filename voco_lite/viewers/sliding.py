@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from voco_lite.volumes import Volume
 
 By = Literal["projected", "pooled"]
+HEAT_OPACITY = 0.55
 _BATCH = 32
 
 
@@ -78,6 +79,23 @@ class Lattice:
         """First and last slice that some crop has its middle in, across an axis."""
         first = int(self.size[axis] / 2)
         return first, min(first + (self.counts[axis] - 1) * self.stride, self.shape[axis] - 1)
+
+
+def draw_heat(
+    axes: Any,
+    lattice: Lattice,
+    similarity: Float[Tensor, "nx ny nz"],
+    plane: Plane,
+    level: int,
+    opacity: float = HEAT_OPACITY,
+) -> None:
+    """Similarity over a slice that is drawn already; black to yellow is 0 to 1."""
+    heat, (right, left, bottom, top) = lattice.heat_slice(similarity, plane, level)
+    limits = axes.get_xlim(), axes.get_ylim()
+    axes.imshow(heat.numpy(), cmap="inferno", vmin=0, vmax=1, alpha=opacity, extent=(right, left, bottom, top),
+                origin="upper", aspect=axes.get_aspect())  # fmt: skip
+    axes.set_xlim(*limits[0])
+    axes.set_ylim(*limits[1])
 
 
 def middles_of(starts: Int[Tensor, "crops 3"], size: Size) -> Float[Tensor, "crops 3"]:
