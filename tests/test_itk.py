@@ -39,7 +39,7 @@ def phantom(units="HU"):
     labels = torch.zeros(SHAPE, dtype=torch.long)
     labels[0, 4, 3] = 3
     affine = torch.diag(torch.tensor([2.0, 3.0, 4.0, 1.0], dtype=torch.float64))
-    affine[:3, 3] = torch.tensor([-10.0, 20.0, 30.0])
+    affine[:3, 3] = torch.tensor([-17.0, 20.0, 30.0])
     return Volume(data, affine, "phantom", units, labels=labels)
 
 
@@ -309,6 +309,11 @@ def test_only_the_needed_files_are_written(npm, prefix, tmp_path):
     names = {path.name for path in made.rglob("*") if path.is_file()}
     assert {"index.html", "Downsample.wasm", "vue.min.js", "itk-vtk-viewer.txt"} <= names
     assert not {"NiftiImageIO.wasm", "unused.js"} & names and not list(tmp_path.rglob("outside.txt"))
+
+
+def test_an_empty_folder_is_filled(npm, prefix, tmp_path):
+    (tmp_path / "made").mkdir()
+    assert next(itk_bundle.make_bundle(tmp_path / "made", prefix).rglob("vue.min.js")).is_file()
 
 
 def test_jupyter_takes_the_bundle(npm, prefix, tmp_path, monkeypatch):

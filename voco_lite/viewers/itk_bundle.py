@@ -139,7 +139,7 @@ def make_bundle(folder: str | Path, prefix: str | Path = sys.prefix) -> Path:
         rewrite(static / FILES / "imjoy-core.min.js", _CORE)
         rewrite(static / FILES / "viewer" / "index.html", _PAGE)
         if target.exists():
-            target.rmdir()
+            target.rmdir()  # some systems rename onto no folder, not even an empty one
         made.rename(target)
     return target
 
