@@ -232,7 +232,7 @@ def test_heat_travels_as_one_byte_a_voxel():
 
 def test_a_label_has_the_same_colour_in_niivue_and_in_the_slices():
     colours = niivue.label_colours(9, {3: "liver"})
-    expected = viewers.slices.__globals__["LABEL_COLOURS"]
+    expected = viewers.rows.LABEL_COLOURS
     assert [colours["R"][9], colours["G"][9], colours["B"][9]] == expected[1].tolist()  # eight comes round to the first
     assert colours["A"][0] == 0 and colours["labels"][3] == "liver" and colours["labels"][9] == "label 9"
 

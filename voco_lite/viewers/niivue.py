@@ -17,8 +17,8 @@ from torch import Tensor
 
 from voco_lite.viewers.overlays import OPACITY, still
 from voco_lite.viewers.planes import Window
+from voco_lite.viewers.rows import LABEL_COLOURS
 from voco_lite.viewers.scene import Box, Scene, make_scene
-from voco_lite.viewers.slices import LABEL_COLOURS
 from voco_lite.viewers.webgl import LiveBox
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from torch import Tensor
 from voco_lite.config import Size
 from voco_lite.viewers.pictures import Picture, image_picture
 from voco_lite.viewers.planes import Plane, Window, take_slice
+from voco_lite.viewers.rows import draw_planes
 from voco_lite.viewers.scene import Box, Scene, make_scene
-from voco_lite.viewers.slices import SliceBrowser, describe_voxel, draw_planes
+from voco_lite.viewers.slices import SliceBrowser, describe_voxel
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,7 +11,6 @@ from torch import Tensor
 from voco_lite.viewers.movable import MovableBox
 from voco_lite.viewers.pictures import image_picture
 from voco_lite.viewers.planes import Window, default_window, first_channel
-from voco_lite.viewers.rows import LABEL_COLOURS as LABEL_COLOURS
 from voco_lite.viewers.rows import Over, draw_planes, plane_panels
 
 if TYPE_CHECKING:
