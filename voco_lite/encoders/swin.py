@@ -16,7 +16,7 @@ from voco_lite.encoders.residual import ResidualBlock
 from voco_lite.encoders.swin_transformer import Merging, SwinTransformer, apply
 
 FEATURE_SIZES = {"swin-tiny": 12, "swin-b": 48, "swin-l": 96, "swin-h": 192}
-CROPS_AT_ONCE = 2  # of a batch whose activations are computed again in the backward pass
+CROPS_AT_ONCE = 2  # of a batch whose activations are not kept
 
 
 class SwinEncoder(Encoder):
@@ -25,8 +25,8 @@ class SwinEncoder(Encoder):
     Args:
         feature_size: Channels of the finest map, a multiple of 12; 48, 96 and 192 were released.
         merging: Order of the patch merging: "current" (MONAI >= 1.5) or "legacy" (the released weights).
-        activation_checkpointing: Keep only what goes into each block, and compute the rest again in the backward pass,
-            two crops and one block at a time.
+        activation_checkpointing: Two crops at a time; keep only what goes into each block, and compute the rest again,
+            block by block, in the backward pass.
         in_channels: Channels of the crops.
 
     Raises:
@@ -81,16 +81,25 @@ class SwinEncoder(Encoder):
             ValueError: A crop size that is no multiple of 32 or smaller than 64.
         """
         self.require_size(tuple(crops.shape[2:]))
-        if not (self.activation_checkpointing and torch.is_grad_enabled()):
+        if not self.activation_checkpointing:
             return _with_averages(self.maps(crops))
-        parts = [self.maps(part, recompute=True) for part in crops.split(CROPS_AT_ONCE)]
+        recompute = torch.is_grad_enabled()
+        parts = [self.maps(part, recompute) for part in crops.split(CROPS_AT_ONCE)]
         return _with_averages([torch.cat(scale) for scale in zip(*parts, strict=True)])
 
     def maps(
         self, crops: Float[Tensor, "crops channel x y z"], recompute: bool = False
     ) -> list[Float[Tensor, "crops channels x y z"]]:
         """The five maps, fine to coarse; the map of stride 16 takes no part, as in the released code."""
-        hidden = self.swinViT(crops, recompute)
+        return self.refine(crops, self.swinViT(crops, recompute), recompute)
+
+    def refine(
+        self,
+        crops: Float[Tensor, "crops channel x y z"],
+        hidden: list[Float[Tensor, "crops channels x y z"]],
+        recompute: bool = False,
+    ) -> list[Float[Tensor, "crops channels x y z"]]:
+        """The five maps from the transformer's, whose strides are 2, 4, 8, 16, 32."""
         sources = {
             self.encoder1: crops,
             self.encoder2: hidden[0],
