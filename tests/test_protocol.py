@@ -77,6 +77,9 @@ def test_comments_and_order_do_not_change_the_hash_but_numbers_do(tmp_path, prot
         'name = "made up"\nmetric = "dice"', 'metric = "dice"\nname = "made up"'
     )
     assert read(tmp_path, moved).sha256 == protocol.sha256
+    one, other = ("{ rate = 1, depth = 2 }", "{ depth = 2, rate = 1 }")
+    texts = [TOML.replace("{ learning_rate = 1e-3 }", settings) for settings in (one, other)]
+    assert read(tmp_path, texts[0]).sha256 == read(tmp_path, texts[1]).sha256
     assert read(tmp_path, TOML.replace("800", "801")).sha256 != protocol.sha256
 
 

@@ -89,6 +89,18 @@ def test_resampled_means_spread_as_the_closed_form_of_the_hierarchical_bootstrap
     assert spread == pytest.approx(values.std() / math.sqrt(7), rel=0.02)
 
 
+def test_a_resample_is_judged_by_the_standard_error_of_what_it_holds():
+    values = differences((6, 3, 2))
+    subjects, runs = [0, 0, 2, 3, 3, 5], [(2, (0, 1)), (0, (1, 1)), (0, (0, 1))]
+    held = np.stack([values[subjects][:, p, list(inner)] for p, inner in runs], axis=1)
+    shares = [[[inner.count(f) / 2 if p == q else 0 for q in range(3) for f in range(2)] for p, inner in runs]]
+    one = benchmark.Resamples(np.bincount(subjects, minlength=6)[None] / 6, np.array(shares))
+    # The subject that was not drawn lies far away: the resample's ratio then exceeds Student's quantile and shows.
+    far = values + 100 * (np.arange(6) == 1)[:, None, None]
+    ratio = (far.mean() - held.mean()) / benchmark.student(held).standard_error
+    assert benchmark.studentised(far, one).critical == pytest.approx(ratio) and ratio > benchmark.student(far).critical
+
+
 def test_the_studentised_interval_is_never_narrower_than_students():
     for seed in range(20):
         values = differences((8, 3, 1), seed)
@@ -189,6 +201,14 @@ def test_all_comparisons_of_a_family_are_corrected_together():
     assert [(c.labelled, c.second) for c in found] == [(1, "scratch"), (1, "random"), (2, "scratch"), (2, "random")]
     np.testing.assert_allclose([c.adjusted_p for c in found], benchmark.holm(np.array([c.p_value for c in found])))
     assert all((c.verdict == "not decided") == (c.adjusted_p > 0.05) for c in found)
+
+
+def test_what_is_significant_alone_need_not_be_in_a_family():
+    scores = table(0.065) + rows("random", simulate(1, (8, 3, 2), Effects(), np.random.default_rng(5))[0][0])
+    [alone] = benchmark.compare_all(scores, PAIR)
+    family = benchmark.compare_all(scores, [*PAIR, ("scratch", "random"), ("random", "scratch")])
+    assert alone.verdict == "better" and family[0].verdict == "not decided"
+    assert family[0].p_value == alone.p_value
 
 
 def test_a_missing_row_is_refused_by_name():

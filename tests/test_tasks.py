@@ -25,7 +25,7 @@ def folder(tmp_path):
         (place / kind).mkdir(parents=True)
     for number in range(3):
         labels = np.zeros((12, 10, 8), dtype=np.uint8)
-        labels[2:5, 2:5, 2:5], labels[7:9, 6:9, 3:6] = 1, 2
+        labels[2:5, 2:5, 2:5], labels[7:9, 6:9, 3 + number : 5 + number] = 1, 2
         scan = (50 * labels + generator.normal(0, 5, labels.shape)).astype(np.int16)
         nibabel.save(nibabel.Nifti1Image(scan, affine), place / "imagesTr" / f"made_{number}.nii.gz")
         nibabel.save(nibabel.Nifti1Image(labels, affine), place / "labelsTr" / f"made_{number}.nii.gz")

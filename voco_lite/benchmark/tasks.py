@@ -181,8 +181,7 @@ def task(name: str) -> BenchmarkTask:
     Raises:
         ValueError: There is no such task; the message names what is near.
     """
-    # Two tasks share a folder; a name of its own comes first.
-    known = {_plain(t.folder): t for t in reversed(_all()) if t.folder} | {_plain(t.name): t for t in _all()}
+    known = {_plain(t.folder): t for t in _all() if t.folder} | {_plain(t.name): t for t in _all()}
     if _plain(name) in known:
         return known[_plain(name)]
     near = [known[found].name for found in difflib.get_close_matches(_plain(name), known, n=3, cutoff=0.4)]
