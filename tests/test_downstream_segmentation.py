@@ -9,13 +9,14 @@ import torch
 from monai.networks.nets import SwinUNETR as MonaiSwinUNETR
 
 from tiny_run import same_weights, weights
-from tiny_task import tiny_finetuning
+from tiny_task import finetune, tiny_finetuning
 from voco_lite.config import EncoderConfig, PretrainConfig, VolumeConfig
 from voco_lite.downstream import Split, fit
 from voco_lite.downstream.metrics import dice, measure_fit
 from voco_lite.downstream.organs import organ_classes
 from voco_lite.downstream.predicting import predict, save_prediction
 from voco_lite.downstream.segmentation import SegmentationConfig, SegmentationTask
+from voco_lite.downstream.segmenter import examine, load_segmenter
 from voco_lite.downstream.start import Start, pretrained, untrained
 from voco_lite.downstream.unet import LinearSegmenter, SwinUNETR, build_segmenter
 from voco_lite.encoders import ConvEncoder, EncoderOutput, build_encoder
@@ -207,6 +208,36 @@ def test_a_prediction_returns_to_the_grid_of_a_turned_anisotropic_file(tmp_path)
     assert set(np.unique(back)) == {0, 1}
     overlap = 2 * ((back == 1) & (labels == 3)).sum() / ((back == 1).sum() + (labels == 3).sum())
     assert overlap > 0.9
+
+
+def test_a_trained_network_comes_back_from_its_run_folder(tmp_path):
+    made = SegmentationTask(
+        untrained(PretrainConfig.preset("ci"), 0), Split([body(0)], [body(1)]), settings(organs=("cube",))
+    )
+    fit(made, tiny_finetuning(steps=2, batch_size=2, run_folder=str(tmp_path)))
+    loaded = load_segmenter(tmp_path)
+    assert (loaded.config, loaded.volume) == (made.config, made.start.volume)
+    assert torch.equal(loaded.predict(body(2)), made.predict(body(2)))
+
+
+def test_the_file_of_another_task_is_no_segmenter(tmp_path):
+    finetune(tiny_finetuning(steps=1, run_folder=str(tmp_path)))
+    with pytest.raises(ValueError, match="another training"):
+        load_segmenter(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        load_segmenter(tmp_path / "nothing")
+
+
+def test_every_organ_of_every_subject_is_examined():
+    made = task()
+    rows = examine(made.network, made.config, [body(1), body(2)])
+    assert [(row.subject, row.organ) for row in rows] == [
+        (f"body {seed}", organ) for seed in (1, 2) for organ in ("ball", "cube")
+    ]
+    mean = sum(row.dice for row in rows[:2]) / 2
+    assert made.scores([body(1)])[0] == pytest.approx(mean)
+    with pytest.raises(ValueError, match="tolerance_mm"):
+        examine(made.network, made.config, [body(1)], tolerance_mm=0.0)
 
 
 @pytest.mark.parametrize(

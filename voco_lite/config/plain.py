@@ -33,6 +33,9 @@ def build(annotation: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in options:
             return None
         return build(next(o for o in options if o is not type(None)), value, where)
+    if origin is tuple and options[-1] is Ellipsis:
+        require(isinstance(value, list | tuple), f"{where} must be a list, got {value!r}. Write it in brackets.")
+        return tuple(build(options[0], item, where) for item in value)
     if origin is tuple:
         fits = isinstance(value, list | tuple) and len(value) == len(options)
         require(fits, f"{where} must be {len(options)} numbers, got {value!r}. Write them as a list.")

@@ -1,0 +1,104 @@
+"""A trained segmentation network, as a file holds it, and what it is worth on subjects that it has not seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from voco_lite.checkpoints import load_checkpoint, load_weights, newest
+from voco_lite.config import EncoderConfig, VolumeConfig
+from voco_lite.config.plain import build
+from voco_lite.downstream.metrics import measure_fit
+from voco_lite.downstream.organs import organ_classes
+from voco_lite.downstream.predicting import predict
+from voco_lite.downstream.segmentation import SegmentationConfig
+from voco_lite.downstream.unet import build_segmenter
+from voco_lite.encoders import build_encoder
+from voco_lite.volumes import Volume
+
+_NAME = "segmentation"
+
+
+@dataclass(frozen=True, eq=False)
+class Segmenter:
+    """A network with what it needs to segment a scan.
+
+    Attributes:
+        network: In evaluation mode.
+        config: Organs and window.
+        volume: How scans have to be prepared.
+    """
+
+    network: nn.Module
+    config: SegmentationConfig
+    volume: VolumeConfig
+
+    def predict(self, volume: Volume) -> UInt8[Tensor, "x y z"]:
+        """Class of every voxel of a prepared volume: 1 for the first organ and so on."""
+        return predict(self.network, volume, self.config.patch_size, self.config.overlap)
+
+
+@dataclass(frozen=True)
+class OrganScore:
+    """Scores of one organ of one subject; NaN where the subject does not show it."""
+
+    subject: str
+    organ: str
+    dice: float
+    hd95_mm: float
+    surface_dice: float
+
+
+def load_segmenter(path: str | Path) -> Segmenter:
+    """The network of a checkpoint or run folder of a segmentation.
+
+    Raises:
+        FileNotFoundError: No such file, or a folder without a checkpoint.
+        ValueError: The file is no readable checkpoint, or not that of a segmentation.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = newest(file) or file / "final.pt"
+    entries = load_checkpoint(file)
+    task = entries["config"].get("task") if isinstance(entries["config"], dict) else None
+    if not isinstance(task, dict) or task.get("name") != _NAME:
+        raise ValueError(
+            f"{file} should be the checkpoint of a segmentation, got that of another training. "
+            "Give what `python -m voco_lite finetune segmentation` wrote."
+        )
+    config = build(SegmentationConfig, task[_NAME], f"task.{_NAME}")
+    encoder = build_encoder(build(EncoderConfig, task["encoder"], "task.encoder"), seed=0)
+    network = build_segmenter(encoder, len(config.organs) + 1, config.linear, seed=0)
+    load_weights(network, entries["model"], file)
+    return Segmenter(network.eval(), config, build(VolumeConfig, task["volume"], "task.volume"))
+
+
+def examine(
+    network: nn.Module, config: SegmentationConfig, subjects: Sequence[Volume], tolerance_mm: float = 4.0
+) -> list[OrganScore]:
+    """Every score of every organ and subject, on the grid of the prepared volumes, in mm.
+
+    Args:
+        network: That of a task or a `Segmenter`.
+        config: Organs and window.
+        subjects: Prepared, with labels.
+        tolerance_mm: Distance between surfaces that counts as none, for the surface Dice.
+
+    Raises:
+        ValueError: A tolerance that is not positive.
+    """
+    if not (math.isfinite(tolerance_mm) and tolerance_mm > 0):
+        raise ValueError(f"tolerance_mm must be positive, got {tolerance_mm}. Take about one voxel's size.")
+    rows = []
+    for subject in subjects:
+        predicted = predict(network, subject, config.patch_size, config.overlap)
+        truth = organ_classes(subject, config.organs)
+        fit = measure_fit(predicted, truth, len(config.organs), subject.spacing, tolerance_mm)
+        for organ, *scores in zip(config.organs, fit.dice, fit.hd95_mm, fit.surface_dice, strict=True):
+            rows.append(OrganScore(subject.source, organ, *(float(score) for score in scores)))
+    return rows
