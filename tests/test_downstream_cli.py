@@ -1,0 +1,70 @@
+"""`finetune` on the command line: made subjects, a folder in MSD layout, a pre-trained start, wrong input."""
+
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from tiny_run import tiny_config, train
+from voco_lite.cli import main
+from voco_lite.downstream.segmenter import load_segmenter
+
+TINY = ("--train.steps", "2", "--train.gauge-every", "0", "--train.device", "cpu", "--train.no-progress")
+
+
+def finetune(run_folder, *arguments):
+    return main(["finetune", "segmentation", "--train.run-folder", str(run_folder), *TINY, *map(str, arguments)])
+
+
+def msd_layout(folder, n=5):
+    """Scans of 32 voxels with a bright box, labelled 1."""
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True)
+    cases = []
+    for number in range(n):
+        labels = np.zeros((32, 32, 32), np.uint8)
+        labels[8:20, 10:22, 6 + number : 20] = 1
+        image = np.where(labels, 120.0, -60.0).astype(np.float32)
+        for part, array in (("imagesTr", image), ("labelsTr", labels)):
+            nibabel.save(nibabel.Nifti1Image(array, np.diag([2.0, 2.0, 2.0, 1.0])), folder / part / f"{number}.nii.gz")
+        cases.append({"image": f"./imagesTr/{number}.nii.gz", "label": f"./labelsTr/{number}.nii.gz"})
+    content = {"name": "boxes", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "box"}, "training": cases}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_folder_in_msd_layout_is_learnt_from_a_pre_trained_checkpoint(tmp_path, capsys):
+    pre = tmp_path / "pre"
+    train(tiny_config(steps=1, run_folder=str(pre)))
+    code = finetune(
+        tmp_path / "run",
+        *("--from", pre / "final.pt", "--data", msd_layout(tmp_path / "data"), "--validation", 1, "--test", 1),
+        *("--patch-size", 32, 32, 32),
+    )
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert "validation Dice" in said.out and "box " in said.out
+    assert load_segmenter(tmp_path / "run").config.organs == ("box",)
+
+
+def test_phantoms_are_learnt_from_scratch_with_a_linear_probe(tmp_path, capsys):
+    made = ("--preset", "ci", "--data", "phantoms", "--subjects", 1, "--validation", 1, "--test", 1)
+    code = finetune(tmp_path, *made, "--organs", "liver", "--patch-size", 32, 32, 32, "--train.mode", "linear-probe")
+    assert code == 0, capsys.readouterr().err
+    assert load_segmenter(tmp_path).network.linear
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--from", "nothing.pt"), "There is no checkpoint"),
+        (("--data", "nothing"), "There is no folder nothing"),
+        (("--patch-size", "20", "20", "20", "--data", "phantoms", "--preset", "ci"), "multiples of 16"),
+    ],
+)
+def test_wrong_input_ends_with_one_line(tmp_path, capsys, arguments, said):
+    assert finetune(tmp_path / "run", "--subjects", 1, "--validation", 0, "--test", 0, *arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("error:") == 1
+    assert not (tmp_path / "run" / "final.pt").exists()

@@ -1,0 +1,110 @@
+"""`finetune`: from a pre-trained checkpoint and labelled subjects to a network for a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from voco_lite.config import PretrainConfig, Size
+from voco_lite.downstream import FinetuneConfig
+
+if TYPE_CHECKING:
+    from voco_lite.downstream import Split, Start
+    from voco_lite.downstream.segmenter import OrganScore
+
+_VALIDATION_SEED, _TEST_SEED = 500, 1000
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Fine-tune a pre-trained encoder on labelled subjects; the same command continues an interrupted run.
+
+    Attributes:
+        task: What is learnt.
+        start: Checkpoint or run folder of `pretrain` that the encoder comes from; left out: fresh weights, the same
+            network trained from scratch.
+        preset: Settings of the fresh network and of the preparation, where there is no checkpoint.
+        data: A folder in the layout of the Medical Segmentation Decathlon (dataset.json, imagesTr, labelsTr), or made
+            subjects: "population" (warps of one real CT) or "phantoms".
+        subjects: How many made subjects to train on; a folder's rest is used whole.
+        validation: Subjects that decide which weights are kept.
+        test: Subjects that are examined at the end, once.
+        organs: Names of the structures; left out: six of the abdomen for made subjects, all of a folder.
+        patch_size: Voxels of a training patch and of the sliding window.
+        train: How to train.
+    """
+
+    task: Positional[Literal["segmentation"]] = "segmentation"
+    start: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    preset: str = "laptop"
+    data: str = "population"
+    subjects: int = 8
+    validation: int = 4
+    test: int = 4
+    organs: tuple[str, ...] = ()
+    patch_size: Size = (64, 64, 64)
+    train: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(batch_size=2, learning_rate=1e-3))
+
+    def run(self) -> None:
+        """Fine-tune, then examine the test subjects and say where everything lies."""
+        from voco_lite.downstream import fit, pretrained, untrained
+        from voco_lite.downstream.segmentation import SegmentationConfig, SegmentationTask
+        from voco_lite.downstream.segmenter import examine
+
+        config = self.train
+        if config.run_folder is None:
+            config = replace(config, run_folder=str(Path("runs") / f"{self.task}-{Path(self.data).name}"))
+        fresh = PretrainConfig.preset(self.preset)
+        start = untrained(fresh, config.seed) if self.start is None else pretrained(self.start)
+        split, named = self._split(start)
+        settings = SegmentationConfig(patch_size=self.patch_size, linear=config.mode == "linear-probe")
+        settings = replace(settings, organs=self.organs or named or settings.organs)
+        task = SegmentationTask(start, split, settings, config.seed)
+        fitted = fit(task, config)
+        if fitted.score is not None:
+            print(f"validation Dice: {fitted.score:.3f} after step {fitted.best_step}")
+        _report(examine(task.network, settings, split.test))
+        print(f"Run folder: {config.run_folder}")
+
+    def _split(self, start: Start) -> tuple[Split, tuple[str, ...]]:
+        """Subjects in their groups, and the organs that a folder names.
+
+        Raises:
+            FileNotFoundError: `data` is no folder.
+        """
+        from voco_lite import samples
+        from voco_lite.downstream import Split, split_subjects
+
+        if self.data in ("population", "phantoms"):
+            source: Any = "auto" if self.data == "population" else "phantom"
+            wanted = ((self.subjects, 0), (self.validation, _VALIDATION_SEED), (self.test, _TEST_SEED))
+            groups = [samples.population(n, start.volume, seed, source) if n else [] for n, seed in wanted]
+            return Split(*groups), ()
+        if not Path(self.data).is_dir():
+            raise FileNotFoundError(f'There is no folder {self.data}. Give one, or "population" or "phantoms".')
+        from voco_lite import load_volume
+        from voco_lite.benchmark import msd_folder
+
+        folder = msd_folder(self.data)
+        volumes = [load_volume(case.image, start.volume, case.label, folder.label_names) for case in folder.training]
+        organs = tuple(name for number, name in sorted(folder.label_names.items()) if number)
+        return split_subjects(volumes, self.validation, self.test, self.train.seed), organs
+
+
+def _report(rows: Sequence[OrganScore]) -> None:
+    """Means over the test subjects, an organ a line."""
+    import numpy as np
+
+    if rows:
+        print(f"{'test subjects':24}{'Dice':>8}{'HD95 mm':>9}{'surface':>9}")
+    for organ in dict.fromkeys(row.organ for row in rows):
+        found = np.array([(r.dice, r.hd95_mm, r.surface_dice) for r in rows if r.organ == organ])
+        known = found[~np.isnan(found[:, 0])]
+        if len(known):
+            dice, distance, surface = known.mean(0)
+            print(f"{organ:24}{dice:8.3f}{distance:9.1f}{surface:9.3f}")
