@@ -44,8 +44,11 @@ START_S, CELLS_S, MOVE_S = 180, 420, 120
 WIDGET = ".jp-OutputArea-output.lm-Panel:has(img, canvas)"
 SLIDER = ".noUi-target:not([disabled]) .noUi-handle"
 ERROR = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]'
-# A cell outside the window is in the page too, and nothing asks for the network.
-SETTINGS = {"notebook-extension/tracker": {"windowingMode": "none"}}
+# A cell outside the window is in the page too, and no question covers it.
+SETTINGS: dict[str, dict[str, str]] = {
+    "notebook-extension/tracker": {"windowingMode": "none"},
+    "apputils-extension/notification": {"fetchNews": "false"},
+}
 _KERNEL_IS_READY = """() => {
     const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
     return kernel?.connectionStatus === "connected" && kernel?.status === "idle";
@@ -283,16 +286,15 @@ def is_blank(png: bytes) -> bool:
     return len(counts) < 8 or max(counts) > 0.995 * picture.width * picture.height
 
 
-def move_first_slider(widget: Any) -> bool:
-    """Press arrow keys on a widget's first slider that is enabled until its picture changes; whether it did."""
-    image = widget.locator("img").first
-    handle = widget.locator(SLIDER).first
+def moves_picture(widget: Any, number: int = 0) -> bool:
+    """Press keys on one of a widget's sliders that are enabled until its picture changes; whether it did."""
+    image, handle = widget.locator("img").first, widget.locator(SLIDER).nth(number)
     before, deadline = pixels(image), time.monotonic() + MOVE_S
     # A key that is pressed while the page still settles is lost, and a slider at its end moves one way only.
-    for key in cycle(("ArrowRight", "ArrowLeft")):
+    for key in cycle(("ArrowRight", "ArrowLeft", "PageUp", "PageDown")):
         handle.focus()
         handle.press(key)
-        if pixels(image, changed_from=before, seconds=10) is not None:
+        if pixels(image, changed_from=before, seconds=5) is not None:
             return True
         if time.monotonic() > deadline:
             return False

@@ -91,14 +91,16 @@ def test_every_widget_shows_a_picture(opened):
         assert png is not None and not harness.is_blank(png), f"no picture, or a blank one: {source}"
 
 
-def test_the_first_slider_of_every_widget_moves_its_picture(opened):
-    moved = {
-        source: harness.move_first_slider(widget)
+def test_every_slider_of_every_widget_moves_its_picture(opened):
+    sliders = [
+        (source, widget, number)
         for source, widget in widgets(opened)
-        if widget.locator(harness.SLIDER).count()
-    }
-    still = [source for source, it_moved in moved.items() if not it_moved]
-    assert moved and not still, f"no answer to the keyboard: {still}\n{opened.server.tail()}"
+        for number in range(widget.locator(harness.SLIDER).count())
+    ]
+    still = [
+        f"slider {number}: {source}" for source, widget, number in sliders if not harness.moves_picture(widget, number)
+    ]
+    assert sliders and not still, f"no answer to the keyboard: {still}\n{opened.server.tail()}"
 
 
 def test_the_page_raised_no_error(opened):

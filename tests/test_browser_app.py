@@ -33,7 +33,7 @@ def test_the_app_shows_a_picture(app):
 
 
 def test_the_first_slider_of_the_app_moves_its_picture(app):
-    assert harness.move_first_slider(app.page.locator("body")), app.server.tail()
+    assert harness.moves_picture(app.page.locator("body")), app.server.tail()
 
 
 def test_the_app_raised_no_error(app):
