@@ -8,13 +8,14 @@ import pytest
 
 from tiny_run import tiny_config, train
 from voco_lite.cli import main
+from voco_lite.downstream.classifier import load_classifier
 from voco_lite.downstream.segmenter import load_segmenter
 
 TINY = ("--train.steps", "2", "--train.gauge-every", "0", "--train.device", "cpu", "--train.no-progress")
 
 
-def finetune(run_folder, *arguments):
-    return main(["finetune", "segmentation", "--train.run-folder", str(run_folder), *TINY, *map(str, arguments)])
+def finetune(run_folder, *arguments, task="segmentation"):
+    return main(["finetune", task, "--train.run-folder", str(run_folder), *TINY, *map(str, arguments)])
 
 
 def msd_layout(folder, n=5):
@@ -53,6 +54,20 @@ def test_phantoms_are_learnt_from_scratch_with_a_linear_probe(tmp_path, capsys):
     code = finetune(tmp_path, *made, "--organs", "liver", "--patch-size", 32, 32, 32, "--train.mode", "linear-probe")
     assert code == 0, capsys.readouterr().err
     assert load_segmenter(tmp_path).network.linear
+
+
+def test_phantoms_are_classified(tmp_path, capsys):
+    made = ("--preset", "ci", "--data", "phantoms", "--subjects", 8, "--validation", 1, "--test", 2)
+    code = finetune(tmp_path, *made, "--attribute", "body_shape", "--patch-size", 16, 16, 16, task="classification")
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert "validation, probability of the right class" in said.out and "test accuracy" in said.out
+    assert load_classifier(tmp_path).config.classes == ("slim", "average", "large")
+
+
+def test_a_folder_without_classes_cannot_be_classified(tmp_path, capsys):
+    assert finetune(tmp_path, "--data", str(tmp_path), task="classification") == 2
+    assert 'data must be "population" or "phantoms"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -29,17 +29,19 @@ class Finetune:
         start: Checkpoint or run folder of `pretrain` that the encoder comes from; left out: fresh weights, the same
             network trained from scratch.
         preset: Settings of the fresh network and of the preparation, where there is no checkpoint.
-        data: A folder in the layout of the Medical Segmentation Decathlon (dataset.json, imagesTr, labelsTr), or made
-            subjects: "population" (warps of one real CT) or "phantoms".
+        data: Made subjects, "population" (warps of one real CT) or "phantoms"; or, for segmentation, a folder in the
+            layout of the Medical Segmentation Decathlon (dataset.json, imagesTr, labelsTr).
         subjects: How many made subjects to train on; a folder's rest is used whole.
         validation: Subjects that decide which weights are kept.
         test: Subjects that are examined at the end, once.
         organs: Names of the structures; left out: six of the abdomen for made subjects, all of a folder.
-        patch_size: Voxels of a training patch and of the sliding window.
+        patch_size: Voxels of a training patch and of the sliding window; in classification, of the crops that cover
+            a scan.
+        attribute: What classification tells apart: "lesion", "contrast_phase" or "body_shape".
         train: How to train.
     """
 
-    task: Positional[Literal["segmentation"]] = "segmentation"
+    task: Positional[Literal["segmentation", "classification"]] = "segmentation"
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
     preset: str = "laptop"
     data: str = "population"
@@ -48,19 +50,30 @@ class Finetune:
     test: int = 4
     organs: tuple[str, ...] = ()
     patch_size: Size = (64, 64, 64)
+    attribute: str = "lesion"
     train: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(batch_size=2, learning_rate=1e-3))
 
     def run(self) -> None:
         """Fine-tune, then examine the test subjects and say where everything lies."""
-        from voco_lite.downstream import fit, pretrained, untrained
-        from voco_lite.downstream.segmentation import SegmentationConfig, SegmentationTask
-        from voco_lite.downstream.segmenter import examine
+        from voco_lite.downstream import pretrained, untrained
 
         config = self.train
         if config.run_folder is None:
             config = replace(config, run_folder=str(Path("runs") / f"{self.task}-{Path(self.data).name}"))
         fresh = PretrainConfig.preset(self.preset)
         start = untrained(fresh, config.seed) if self.start is None else pretrained(self.start)
+        if self.task == "classification":
+            self._classify(start, config)
+        else:
+            self._segment(start, config)
+        print(f"Run folder: {config.run_folder}")
+
+    def _segment(self, start: Start, config: FinetuneConfig) -> None:
+        """Fine-tune for segmentation and print the scores, organ by organ."""
+        from voco_lite.downstream import fit
+        from voco_lite.downstream.segmentation import SegmentationConfig, SegmentationTask
+        from voco_lite.downstream.segmenter import examine
+
         split, named = self._split(start)
         settings = SegmentationConfig(patch_size=self.patch_size, linear=config.mode == "linear-probe")
         settings = replace(settings, organs=self.organs or named or settings.organs)
@@ -69,7 +82,32 @@ class Finetune:
         if fitted.score is not None:
             print(f"validation Dice: {fitted.score:.3f} after step {fitted.best_step}")
         _report(examine(task.network, settings, split.test))
-        print(f"Run folder: {config.run_folder}")
+
+    def _classify(self, start: Start, config: FinetuneConfig) -> None:
+        """Fine-tune for classification and print accuracy and AUROC with their intervals.
+
+        Raises:
+            ValueError: A folder, which says nothing about its subjects.
+        """
+        from voco_lite.downstream import fit
+        from voco_lite.downstream.classification import ClassificationConfig, ClassificationTask
+        from voco_lite.downstream.classifier import Classifier, examine
+
+        if self.data not in ("population", "phantoms"):
+            raise ValueError(
+                f'data must be "population" or "phantoms" for classification, got {self.data}. '
+                "Subjects with classes of their own are learnt from Python, with ClassificationTask."
+            )
+        settings = ClassificationConfig(self.attribute, crop_size=self.patch_size, class_weights="balanced")
+        split, _ = self._split(start)
+        task = ClassificationTask(start, split, settings, config.seed)
+        fitted = fit(task, config)
+        if fitted.score is not None:
+            print(f"validation, probability of the right class: {fitted.score:.3f} after step {fitted.best_step}")
+        if split.test:
+            found = examine(Classifier(task.network, settings, start.volume), split.test)
+            for name, estimate in (("accuracy", found.accuracy), ("AUROC", found.auroc)):
+                print(f"test {name:10}{estimate.value:.3f} (95 % {estimate.low:.3f} to {estimate.high:.3f})")
 
     def _split(self, start: Start) -> tuple[Split, tuple[str, ...]]:
         """Subjects in their groups, and the organs that a folder names.
