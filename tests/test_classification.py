@@ -37,7 +37,9 @@ def settings(**changes):
 
 
 def start():
-    return Start(ConvEncoder((8, 8, 8)), EncoderConfig(), VolumeConfig())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Start(ConvEncoder((8, 8, 8)), EncoderConfig(), VolumeConfig())
 
 
 def task(training=4, **changes):
@@ -74,6 +76,8 @@ def test_a_subject_without_the_attribute_or_of_another_class_is_named():
     for attribute in ("lesion", "body_shape", "age"):
         with pytest.raises(ValueError, match="scan 0 must have the attribute"):
             class_name(scan(0), attribute)
+    with pytest.raises(ValueError, match="scan 0 must have the attribute"):
+        class_name(replace(scan(0), attributes={"lesions": "several"}), "lesion")
     with pytest.raises(ValueError, match="kind of scan 1 must be one of"):
         class_numbers([scan(0), scan(1)], "kind", ("dark", "grey"))
 
@@ -111,11 +115,20 @@ def test_what_fills_an_example_up_is_not_looked_at():
     torch.testing.assert_close(network(spoiled, counts), network(crops, counts))
 
 
-def test_the_order_of_crops_does_not_matter():
-    made = task()
-    crops = drawn(made)["crops"]
-    turned = made.network.eval().probabilities(crops.flip(0))
-    torch.testing.assert_close(turned, made.network.probabilities(crops), atol=1e-5, rtol=1e-5)
+def test_every_crop_counts_the_same_whatever_its_place():
+    network = task().network.eval()
+    crops = torch.linspace(0, 1000, 8)[:, None, None, None, None].expand(8, 1, 8, 8, 8)
+    found = network.probabilities(crops)
+    with torch.no_grad():
+        expected = network(crops[None], torch.tensor([8]))[0].double().softmax(-1)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(network.probabilities(crops.flip(0)), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_head_depends_on_the_task_s_seed_alone():
+    split = Split([scan(0), scan(1)])
+    heads = [weights(ClassificationTask(start(), split, settings(), seed).network.head) for seed in (0, 0, 1)]
+    assert same_weights(heads[0], heads[1]) and not same_weights(heads[0], heads[2])
 
 
 def test_a_draw_depends_on_its_generator_alone_and_the_shift_is_one_for_the_whole_scan():
@@ -189,13 +202,13 @@ def test_scores_of_known_answers():
 
 
 def test_an_interval_of_accuracy_is_that_of_the_binomial_distribution():
-    right = np.repeat([1, 0], [70, 30])
+    right = np.repeat([1, 0], [700, 300])
     found = np.stack([1.0 - right, right], 1)
-    draws = np.random.default_rng(0).integers(100, size=(4000, 100))
-    made = estimate(accuracy, np.ones(100, int), found, draws)
-    half = 1.96 * np.sqrt(0.7 * 0.3 / 100)
+    draws = np.random.default_rng(0).integers(1000, size=(4000, 1000))
+    made = estimate(accuracy, np.ones(1000, int), found, draws)
+    half = 1.96 * np.sqrt(0.7 * 0.3 / 1000)
     assert made.value == pytest.approx(0.7)
-    assert (made.low, made.high) == (pytest.approx(0.7 - half, abs=0.02), pytest.approx(0.7 + half, abs=0.02))
+    assert (made.low, made.high) == (pytest.approx(0.7 - half, abs=0.003), pytest.approx(0.7 + half, abs=0.003))
 
 
 def test_resamples_without_a_class_are_left_out():
