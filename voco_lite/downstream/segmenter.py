@@ -10,13 +10,14 @@ from pathlib import Path
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from voco_lite.checkpoints import load_checkpoint, load_weights, newest
+from voco_lite.checkpoints import load_weights
 from voco_lite.config import EncoderConfig, VolumeConfig
 from voco_lite.config.plain import build
 from voco_lite.downstream.metrics import measure_fit
 from voco_lite.downstream.organs import organ_classes
 from voco_lite.downstream.predicting import predict
 from voco_lite.downstream.segmentation import SegmentationConfig
+from voco_lite.downstream.stored import read_stored
 from voco_lite.downstream.unet import build_segmenter
 from voco_lite.encoders import build_encoder
 from voco_lite.volumes import Volume
@@ -61,20 +62,12 @@ def load_segmenter(path: str | Path) -> Segmenter:
         FileNotFoundError: No such file, or a folder without a checkpoint.
         ValueError: The file is no readable checkpoint, or not that of a segmentation.
     """
-    file = Path(path)
-    if file.is_dir():
-        file = newest(file) or file / "final.pt"
-    entries = load_checkpoint(file)
-    task = entries["config"].get("task") if isinstance(entries["config"], dict) else None
-    if not isinstance(task, dict) or task.get("name") != _NAME:
-        raise ValueError(
-            f"{file} should be the checkpoint of a segmentation, got that of another training. "
-            "Give what `python -m voco_lite finetune segmentation` wrote."
-        )
+    stored = read_stored(path, _NAME)
+    task = stored.task
     config = build(SegmentationConfig, task[_NAME], f"task.{_NAME}")
     encoder = build_encoder(build(EncoderConfig, task["encoder"], "task.encoder"), seed=0)
     network = build_segmenter(encoder, len(config.organs) + 1, config.linear, seed=0)
-    load_weights(network, entries["model"], file)
+    load_weights(network, stored.weights, stored.file)
     return Segmenter(network.eval(), config, build(VolumeConfig, task["volume"], "task.volume"))
 
 
