@@ -140,7 +140,9 @@ def test_environment_installs_the_package_last():
 # Makefile and continuous integration
 
 
-@pytest.mark.parametrize("target", ["help", "setup", "demo", "test", "lab", "app", "lint", "notebooks", "figures", "clean"])
+@pytest.mark.parametrize(
+    "target", ["help", "setup", "demo", "test", "lab", "app", "lint", "notebooks", "figures", "clean"]
+)
 def test_makefile_has_the_target(target):
     makefile = (ROOT / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
