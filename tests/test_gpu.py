@@ -101,11 +101,13 @@ def test_crops_cut_on_the_gpu_are_those_cut_on_the_cpu():
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("encoder", ["conv-tiny", "swin-tiny"])
-def test_a_step_never_waits_for_the_device(precision, encoder):
+@pytest.mark.parametrize(
+    ("encoder", "merging"), [("conv-tiny", "current"), ("swin-tiny", "current"), ("swin-tiny", "legacy")]
+)
+def test_a_step_never_waits_for_the_device(precision, encoder, merging):
     # fp16's scaler has to read its flag, and is exempt.
     size = {"crop_size": (64, 64, 64)} if encoder.startswith("swin") else {}
-    config = gpu_config(precision=precision, encoder__name=encoder, steps=20, **size)
+    config = gpu_config(precision=precision, encoder__name=encoder, merging=merging, steps=20, **size)
     with started(config) as run:
         for step in (1, 2, 3):
             run.take_step(step)

@@ -114,7 +114,8 @@ class PatchMerging(nn.Module):
     def forward(self, corners: Float[Tensor, "coarse 8 channels"]) -> Float[Tensor, "coarse twice_channels"]:
         """Corners in today's order (`stage_moves`)."""
         if self.merging == "legacy":
-            corners = corners.index_select(1, torch.tensor(_LEGACY_CORNERS, device=corners.device))
+            # An index tensor would be copied to the device in every step, and the host would wait for it.
+            corners = torch.stack([corners[:, place] for place in _LEGACY_CORNERS], dim=1)
         return linear(self.norm(corners.flatten(1)), self.reduction.weight)
 
 
