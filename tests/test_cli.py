@@ -17,7 +17,8 @@ from tiny_run import trace
 from voco_lite import samples
 from voco_lite.checkpoints import load_checkpoint, load_model
 from voco_lite.cli import Pretrain, main
-from voco_lite.encoders import SwinEncoder
+from voco_lite.config import EncoderConfig
+from voco_lite.encoders import SwinEncoder, build_encoder
 from voco_lite.official_weights import KNOWN_FILES
 from voco_lite.train import History
 
@@ -277,6 +278,14 @@ def test_a_file_is_loaded_into_the_encoder_that_fits_and_reported(official, caps
     assert main(["weights", "load", str(official), "--allow-unverified"]) == 0
     shown = capsys.readouterr().out
     assert "feature size 12 (swin-tiny)" in shown and "loaded      145 tensors" in shown and "legacy" in shown
+
+
+def test_nnunet_weights_are_loaded_into_the_plain_conv_encoder_whole(tmp_path, capsys):
+    file = tmp_path / "nnunet.pt"
+    state = build_encoder(EncoderConfig("plain-conv", norm="instance")).state_dict()
+    torch.save({"network_weights": state}, file)
+    assert main(["weights", "load", str(file), "--encoder", "plain-conv", "--allow-unverified"]) == 0
+    assert f"loaded      {len(state)} tensors" in capsys.readouterr().out
 
 
 def test_an_unknown_file_is_loaded_only_when_that_is_allowed(official, capsys):

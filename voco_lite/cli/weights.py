@@ -64,7 +64,9 @@ class Weights:
 
         file = find_weights(source)
         print(describe_weights(file))
-        encoder = build_encoder(EncoderConfig(self.encoder or fitting_encoder(file)), self.in_channels)
+        # The norm of the released nnU-Net encoder; Swin encoders have none to choose.
+        config = EncoderConfig(self.encoder or fitting_encoder(file), norm="instance")
+        encoder = build_encoder(config, self.in_channels)
         print(load_official_weights(encoder, file, self.allow_unverified, self.inflate_channels))
 
     def _export(self, source: str) -> None:
