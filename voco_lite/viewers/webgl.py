@@ -105,6 +105,8 @@ class LiveBox(PictureBox):
             self.children = [self.probe, self.viewer, self.caption]
             self.show(self.picture, self._words)
         else:
+            # Another browser may have answered before, with the viewer in the picture's place.
+            self.children = [self.probe, self.image, self.caption]
             self.show(self.picture, f"This browser has no WebGL: a still picture instead. {self.alt}")
 
 
