@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import struct
 import sys
 
@@ -287,6 +288,21 @@ def test_without_webgl_the_still_picture_stays(backend):
     assert "no WebGL" in shown.caption.value
 
 
+def test_the_still_picture_comes_back_for_a_browser_without_webgl():
+    shown = view(made_volume(), backend="niivue")
+    shown.probe.can_draw = True
+    shown.probe.can_draw = False
+    assert shown.image in shown.children and shown.viewer not in shown.children
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_volume_that_is_not_finite_is_refused(bad):
+    data = torch.zeros(1, *SHAPE)
+    data[0, 1, 2, 3] = bad
+    with pytest.raises(ValueError, match="volume must be finite"):
+        view(data, backend="static")
+
+
 def test_the_report_says_what_the_browser_answered():
     report = viewers.webgl_report()
     assert "not asked yet: no browser" in report.line.value
@@ -360,6 +376,7 @@ def test_a_missing_package_is_named_with_what_to_install(monkeypatch):
         ({"labels": -torch.ones(SHAPE, dtype=torch.long)}, "labels must be whole numbers"),
         ({"heat": torch.zeros(1, *SHAPE)}, "heat must have the volume's shape"),
         ({"heat": torch.full(SHAPE, torch.nan)}, "heat must be finite"),
+        ({"boxes": [((0, 0, 0), (4, 4, 4), math.nan)]}, "finite values"),
         ({"boxes": [((0, 0, 0), (25, 4, 4))]}, "got box 0 of"),
         ({"boxes": [((-1, 0, 0), (4, 4, 4))]}, "must lie inside"),
         ({"boxes": [((0, 0, 0), (0, 4, 4))]}, "must lie inside"),

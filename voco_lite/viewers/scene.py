@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -104,10 +105,12 @@ def make_scene(
     """Check that everything fits together and turn it into RAS; arguments as in `view`.
 
     Raises:
-        ValueError: Shapes that differ from the volume's, a box outside it, negative labels, heat that is not finite, or
-            a window without width.
+        ValueError: A volume or heat that is not finite, shapes that differ from the volume's, a box outside it or without
+            a finite value, negative labels, or a window without width.
     """
     data = channels_of(volume).float().cpu()
+    if not bool(data.isfinite().all()):
+        raise ValueError("volume must be finite everywhere, got NaN or infinity. Load it with load_volume, or mend it.")
     if isinstance(volume, Tensor):
         volume = Volume(data, torch.eye(4, dtype=torch.float64), "a tensor", "stored")
     _require_shape(labels, "labels", volume.shape)
@@ -188,6 +191,8 @@ def _checked(boxes: Iterable[tuple[Any, ...]], shape: Size) -> Iterable[Box]:
                 f"boxes must lie inside the volume of {shape} voxels, got box {number} of {box.size} voxels from "
                 f"{box.first} on. Move it, or show the volume that it was cut from."
             )
+        if box.value is not None and not math.isfinite(box.value):
+            raise ValueError(f"boxes must have finite values, got {box.value} for box {number}. Leave the value out.")
         yield box
 
 
