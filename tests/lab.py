@@ -287,15 +287,16 @@ def is_blank(png: bytes) -> bool:
 
 
 def moves_picture(widget: Any, number: int = 0) -> bool:
-    """Press keys on one of a widget's sliders that are enabled until its picture changes; whether it did."""
+    """Press keys on one of a widget's sliders that are enabled; whether its picture became another one, not blank."""
     image, handle = widget.locator("img").first, widget.locator(SLIDER).nth(number)
     before, deadline = pixels(image), time.monotonic() + MOVE_S
     # A key that is pressed while the page still settles is lost, and a slider at its end moves one way only.
     for key in cycle(("ArrowRight", "ArrowLeft", "PageUp", "PageDown")):
         handle.focus()
         handle.press(key)
-        if pixels(image, changed_from=before, seconds=5) is not None:
-            return True
+        moved = pixels(image, changed_from=before, seconds=5)
+        if moved is not None:
+            return not is_blank(moved)
         if time.monotonic() > deadline:
             return False
     return False
