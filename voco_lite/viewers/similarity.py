@@ -228,6 +228,7 @@ def _new_stage(models: int) -> Stage:
         figure.add_axes((1 - 0.8 / width, 0.15, 0.15 / width, 0.66)),
     )
     figure.colorbar(colours, cax=scale, alpha=HEAT_OPACITY, label="similarity")
+    scale.set_facecolor("black")  # heat lies over dark tissue, and is mixed with it
     return Stage(figure, axes)
 
 
