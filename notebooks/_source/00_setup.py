@@ -84,7 +84,7 @@ browser = viewers.slices(volume, opacity=0.4)
 browser
 
 # %% [markdown]
-# **What you should see:** a body from the front, from the side and from below its feet, with coloured organs. R marks the
+# **What you should see:** a body from below its feet, from the front and from the side, with coloured organs. R marks the
 # patient's right, which is on *your* left, as if you faced the patient.
 #
 # The picture is made by Python, so that a cell can move the slider too:

@@ -88,7 +88,8 @@ def draw_voco(image: Tensor, predicted: Tensor | None) -> Figure:
     draw_networks(embed, image)
     compare = figure.add_axes((0.765, 0.17, 0.222, 0.65))
     draw_bars(compare, labels, predicted)
-    titles = ("1 · Cut crops from a volume", "2 · Embed them", "3 · Predict their overlap")
+    compared = "3 · Target: their overlap" if predicted is None else "3 · Predict their overlap"
+    titles = ("1 · Cut crops from a volume", "2 · Embed them", compared)
     for left, title in zip((0.012, 0.372, 0.695), titles, strict=True):
         figure.text(left, 0.935, title, fontsize=12, fontweight="bold", color=INK)
     return figure
