@@ -427,3 +427,8 @@ def test_setting_the_merging_changes_every_stage():
     encoder = small_encoder()
     encoder.merging = "legacy"
     assert [stage.downsample.merging for stage in encoder.swinViT.stages()] == ["legacy"] * 4
+
+
+def test_compilation_on_a_cpu_is_refused_before_a_step():
+    with pytest.raises(ValueError, match="Leave compile out"):
+        SwinEncoder(12).compile()

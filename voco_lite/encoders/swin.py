@@ -6,6 +6,8 @@ Released code: class `Swin` in `models/voco_head.py` of both repositories (metho
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -86,6 +88,20 @@ class SwinEncoder(Encoder):
         recompute = torch.is_grad_enabled()
         parts = [self.maps(part, recompute) for part in crops.split(CROPS_AT_ONCE)]
         return _with_averages([torch.cat(scale) for scale in zip(*parts, strict=True)])
+
+    def compile(self, *args: Any, **keywords: Any) -> None:
+        """As `torch.nn.Module.compile`, on a GPU.
+
+        Raises:
+            ValueError: On a CPU, where the compiler fails on the functions written for it, and had not finished after
+                seven minutes without them.
+        """
+        if next(self.parameters()).device.type == "cpu":
+            raise ValueError(
+                "train.compile takes a GPU or another encoder, got a Swin encoder on a CPU. Leave compile out: its "
+                "attention and linear layers are already written for CPUs."
+            )
+        super().compile(*args, **keywords)
 
     def maps(
         self, crops: Float[Tensor, "crops channel x y z"], recompute: bool = False
