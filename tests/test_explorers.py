@@ -1,5 +1,8 @@
 """Explorers: sliders change pictures and numbers, a hand-made encoder finds places, a theatre disturbs no training."""
 
+import sys
+import types
+
 import pytest
 import torch
 
@@ -366,7 +369,7 @@ def test_hovering_tells_subject_region_and_place(coded_map):
 
 def test_the_region_of_a_crop_is_where_its_middle_lies(coded_map):
     for number in range(len(coded_map.points)):
-        x = float(coded_map._middle(number)[0]) / 24
+        x = float(coded_map.crops.middle(number)[0]) / 24
         side = "left" if x < 1 / 3 else "right" if x >= 2 / 3 else ""
         assert (side or "t") in coded_map.groups["region"][number] or not side
         assert side or not {"left", "right"} & set(coded_map.groups["region"][number].split())
@@ -379,6 +382,51 @@ def test_the_organ_is_what_fills_the_middle_of_a_crop():
     labels[:12] = 1
     volume = vl.Volume(torch.zeros(1, 24, 24, 24), torch.eye(4).double(), "made", labels=labels, label_names={1: "a_b"})
     assert [organ_name(volume, torch.tensor([x, 0, 0]), GRID) for x in (4, 16)] == ["a b", "nothing named"]
+
+
+def labelled():
+    """A coded volume whose left half is an organ."""
+    one = coded()
+    labels = torch.zeros(24, 24, 24, dtype=torch.long)
+    labels[:12] = 1
+    object.__setattr__(one, "to_source", None)
+    object.__setattr__(one, "labels", labels)
+    object.__setattr__(one, "label_names", {1: "left_half"})
+    return one
+
+
+def test_crops_are_coloured_by_organ_where_every_subject_is_labelled():
+    shown = viewers.embedding_map(position_code, [labelled(), labelled()], crops=8, grid=GRID)
+    shown.colour.value = "organ"
+    assert set(shown.groups["organ"]) == {"left half", "nothing named"} and "have the same organ" in shown.alt
+
+
+def test_an_organ_is_no_choice_where_a_subject_has_no_labels(coded_map):
+    unlabelled = labelled()
+    object.__setattr__(unlabelled, "labels", None)
+    shown = viewers.embedding_map(position_code, [labelled(), unlabelled], crops=8, grid=GRID)
+    assert shown.colour.options == coded_map.colour.options == ("region", "subject")
+    assert "nothing named" not in shown.alt
+
+
+def test_umap_lays_out_vectors_of_length_one_by_their_cosine_from_the_seed(monkeypatch):
+    asked = {}
+
+    class UMAP:
+        def __init__(self, **settings):
+            asked.update(settings)
+
+        def fit_transform(self, vectors):
+            asked["lengths"] = torch.from_numpy(vectors).norm(dim=1)
+            return vectors[:, [-1, -2]]
+
+    monkeypatch.setattr("voco_lite.viewers.embeddings.find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=UMAP))
+    shown = viewers.embedding_map(position_code, [labelled(), labelled()], crops=8, grid=GRID, method="umap", seed=3)
+    assert (asked["random_state"], asked["metric"]) == (3, "cosine") and "UMAP of crops" in shown._title()
+    torch.testing.assert_close(asked["lengths"], torch.ones(16, dtype=torch.float64))
+    expected = torch.nn.functional.normalize(shown.vectors, dim=-1)[:, [-1, -2]]
+    torch.testing.assert_close(shown.points, expected)
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import ipywidgets
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from voco_lite.config import CropConfig, Size
 from voco_lite.crops import CropGrid, extract_crops
-from voco_lite.gauges import region_crops
-from voco_lite.viewers.naming import organ_name, region_name
+from voco_lite.viewers.named_crops import NamedCrops, draw_named_crops, shared_names
 from voco_lite.viewers.pictures import (
     BLACK,
     BLUE,
@@ -31,7 +30,7 @@ from voco_lite.viewers.pictures import (
 )
 from voco_lite.viewers.planes import Window, default_window, first_channel
 from voco_lite.viewers.positions import draw_slice
-from voco_lite.viewers.sliding import By, grid_of, middles_of, pooled_features, projected
+from voco_lite.viewers.sliding import By, grid_of, pooled_features, projected
 from voco_lite.viewers.stage import Stage
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ Method = Literal["pca", "umap"]
 _COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, BLACK)
 _MARKS = "os^vDPX*"
 _SYMBOLS = ("circle", "square", "triangle-up", "triangle-down", "diamond", "cross", "x", "star")
-_NEIGHBOURS = 5
+_RIM = 0.5  # of every mark, dark: yellow is not seen on white
 _NEAR = 12  # pixels from a point
 HINT = "Let the mouse rest on a point, or click it, to see its crop. Arrow keys step through the crops."
 
@@ -52,8 +51,9 @@ class EmbeddingMap(PictureBox):
     """A map with a choice of colour, and one crop that a slider or the mouse chooses; see `embedding_map`.
 
     Attributes:
-        colour: "region", "subject" or "organ".
+        colour: "region", "subject" or, where every subject is labelled, "organ".
         chosen: Number of the crop that is shown beside the map.
+        crops: Where the crops lie, and what they are called.
         points: Places of the crops in the plane.
         groups: By colour: the group of every crop.
         shared: By colour: share of the five nearest crops *of other subjects* ("subject": of all crops) that belong to
@@ -62,24 +62,16 @@ class EmbeddingMap(PictureBox):
     """
 
     def __init__(
-        self, model: Any, volumes: Sequence[Volume], grid: CropGrid, crops: int, regions: Size, by: By, method: Method,
-        seed: int, window: Window | None,
+        self, model: Any, volumes: Sequence[Volume], crops: NamedCrops, by: By, method: Method, seed: int,
+        window: Window | None,
     ) -> None:  # fmt: skip
-        self.volumes, self.grid, self.window, self.method = list(volumes), grid, window, method
-        self.starts, self.subjects, numbers = self._draw_crops(crops, regions, seed)
-        parts = [pooled_features(model, v, start, grid) for v, start in zip(self.volumes, self.starts, strict=True)]
+        self.volumes, self.crops, self.window, self.method = list(volumes), crops, window, method
+        pairs = zip(self.volumes, crops.starts, strict=True)
+        parts = [pooled_features(model, volume, starts, crops.grid) for volume, starts in pairs]
         self.vectors = projected(model, torch.cat(parts), by)
         self.points = _in_the_plane(self.vectors, method, seed)
-        self.groups = {
-            "region": [region_name(number, regions) for number in numbers.tolist()],
-            "subject": [f"subject {number}" for number in self.subjects.tolist()],
-            "organ": [
-                organ_name(v, start, grid)
-                for v, table in zip(self.volumes, self.starts, strict=True)
-                for start in table
-            ],
-        }
-        self.shared, self.by_chance = self._neighbours()
+        self.groups = crops.groups
+        self.shared, self.by_chance = shared_names(self.vectors, crops)
         self.colour = ipywidgets.Dropdown(options=list(self.groups), value="region", description="colour")
         self.chosen = ipywidgets.IntSlider(0, 0, len(self.points) - 1, description="crop")
         self._stage = self._new_stage()
@@ -88,36 +80,8 @@ class EmbeddingMap(PictureBox):
             control.observe(self._draw, names="value")
         self._draw()
 
-    def _draw_crops(
-        self, crops: int, regions: Size, seed: int
-    ) -> tuple[list[Tensor], Int[Tensor, " n"], Int[Tensor, " n"]]:
-        """Where crops lie in each volume, and subject and region of each."""
-        make, starts, numbers = torch.Generator().manual_seed(seed), [], []
-        for volume in self.volumes:
-            state = make.get_state()
-            numbers.append(region_crops(volume, self.grid.crop_size, crops, make, regions).regions)
-            # `region_crops` keeps the crops and not their places: its own draws, once more.
-            make.set_state(state)
-            spans = [have - want + 1 for have, want in zip(volume.shape, self.grid.crop_size, strict=True)]
-            starts.append(torch.stack([torch.randint(span, (crops,), generator=make) for span in spans], dim=-1))
-        subjects = torch.arange(len(self.volumes)).repeat_interleave(crops)
-        return starts, subjects, torch.cat(numbers)
-
-    def _neighbours(self) -> tuple[dict[str, float], dict[str, float]]:
-        unit, same_subject = F.normalize(self.vectors, dim=-1), self.subjects[:, None] == self.subjects[None]
-        cosine, shared, chance = unit @ unit.mT, {}, {}
-        for colour, names in self.groups.items():
-            known = sorted(set(names))
-            numbers = torch.tensor([known.index(name) for name in names])
-            allowed = ~torch.eye(len(unit), dtype=torch.bool) if colour == "subject" else ~same_subject
-            nearest = cosine.masked_fill(~allowed, -2).topk(min(_NEIGHBOURS, int(allowed.sum(1).min())), dim=1).indices
-            alike = numbers[:, None] == numbers[None]
-            shared[colour] = float(alike.gather(1, nearest).double().mean())
-            chance[colour] = float(alike[allowed].double().mean())
-        return shared, chance
-
     def figure(self) -> Figure:
-        """The map as a plotly figure whose points tell subject, region, organ and place when hovered over."""
+        """The map as a plotly figure whose points tell what they are called when hovered over."""
         import plotly.graph_objects as go
 
         figure, groups = go.Figure(), self.groups[self.colour.value]
@@ -125,19 +89,12 @@ class EmbeddingMap(PictureBox):
             rows = [i for i, name in enumerate(groups) if name == group]
             figure.add_scatter(
                 x=self.points[rows, 0].tolist(), y=self.points[rows, 1].tolist(), mode="markers", name=group,
-                marker={"color": _COLOURS[number % 8], "symbol": _SYMBOLS[(number + number // 8) % 8], "size": 8},
-                text=[self.describe(i) for i in rows], hoverinfo="text",
+                marker={"color": _COLOURS[number % 8], "symbol": _SYMBOLS[(number + number // 8) % 8], "size": 8,
+                        "line": {"color": BLACK, "width": _RIM}},
+                text=[self.crops.describe(i) for i in rows], hoverinfo="text",
             )  # fmt: skip
         figure.update_layout(template="plotly_white", title=self._title(), width=720, height=520)
         return figure
-
-    def describe(self, number: int) -> str:
-        """Subject, region, organ and place of a crop, in one line."""
-        names = ", ".join(self.groups[colour][number] for colour in ("subject", "region", "organ"))
-        return f"crop {number}: {names}, middle at voxel {tuple(int(v) for v in self._middle(number))}"
-
-    def _middle(self, number: int) -> Tensor:
-        return middles_of(torch.cat(self.starts)[number], self.grid.crop_size)
 
     def _title(self) -> str:
         axes = {"pca": "principal components of crops", "umap": "UMAP of crops"}[self.method]
@@ -183,7 +140,7 @@ class EmbeddingMap(PictureBox):
             rows = [row for row, group in enumerate(self.groups[colour]) if group == name]
             # Eight colours times eight marks: groups differ in at least one.
             plane.scatter(*self.points[rows].T.tolist(), s=22, color=_COLOURS[i % 8], marker=_MARKS[(i + i // 8) % 8],
-                          label=name, alpha=0.85, linewidths=0)  # fmt: skip
+                          label=name, alpha=0.85, edgecolors=BLACK, linewidths=_RIM)  # fmt: skip
         plane.scatter(*self.points[number].tolist(), s=170, facecolors="none", edgecolors=BLACK, linewidths=2)
         plane.legend(
             fontsize=7 if len(names) < 20 else 5.5, loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False
@@ -194,8 +151,8 @@ class EmbeddingMap(PictureBox):
         self.show(self._stage.picture(words), words)
 
     def _draw_crop(self, axes: Any, number: int) -> None:
-        volume, start = self.volumes[int(self.subjects[number])], torch.cat(self.starts)[number]
-        crop = extract_crops(first_channel(volume)[None], start[None], self.grid.crop_size)[0, 0]
+        volume, start = self.volumes[int(self.crops.subjects[number])], self.crops.start(number)
+        crop = extract_crops(first_channel(volume)[None], start[None], self.crops.grid.crop_size)[0, 0]
         draw_slice(axes, crop, crop.shape[2] // 2, self.window or default_window(volume), volume.spacing)
         axes.set_title(f"crop {number}, ringed in the map", fontsize=10)
 
@@ -204,7 +161,7 @@ class EmbeddingMap(PictureBox):
         return (
             f"{len(self.points)} crops of {len(self.volumes)} subjects. Of the nearest crops {among}, "
             f"{self.shared[colour]:.0%} have the same {colour}; at random {self.by_chance[colour]:.0%}. "
-            f"{self.describe(number).capitalize()}."
+            f"{self.crops.describe(number).capitalize()}."
         )
 
 
@@ -219,7 +176,7 @@ def embedding_map(
     seed: int = 0,
     window: Window | None = None,
 ) -> EmbeddingMap:
-    """Crops of several subjects in two dimensions, coloured by region of the body, subject or organ.
+    """Crops of several subjects in two dimensions, coloured by region of the body, subject or, where all are labelled, organ.
 
     Regions are those of `gauges.region_crops`: the same anatomy in all warps of one source. A plane shows little of
     hundreds of dimensions; the shares of neighbours in the caption come from the whole vectors.
@@ -247,7 +204,8 @@ def embedding_map(
         raise ValueError(f'method must be "pca" or "umap", got {method!r}.')
     if method == "umap" and find_spec("umap") is None:
         raise ModuleNotFoundError('method "umap" needs umap-learn, which is not installed. Use "pca", or install it.')
-    return EmbeddingMap(model, volumes, grid_of(model, grid), crops, regions, by, method, seed, window)
+    named = draw_named_crops(volumes, grid_of(model, grid), crops, regions, seed)
+    return EmbeddingMap(model, volumes, named, by, method, seed, window)
 
 
 def _in_the_plane(vectors: Float[Tensor, "crops dim"], method: Method, seed: int) -> Float[Tensor, "crops 2"]:
