@@ -262,10 +262,13 @@ def test_words_from_a_file_are_no_markup():
     assert "&lt;img" in browser.caption.value
 
 
-def test_predictions_follow_a_model_while_it_is_trained(tmp_path):
+@pytest.mark.parametrize(
+    "changes", [{}, {"cells": (2, 2, 2), "crop_size": (16, 16, 8), "network_size": (16, 16, 16)}], ids=["2-D", "3-D"]
+)
+def test_predictions_follow_a_model_while_it_is_trained(changes):
     from tiny_run import tiny_config, tiny_volumes
 
-    config, seen = tiny_config(steps=3), []
+    config, seen = tiny_config(steps=3, **changes), []
     model = vl.VoCo(config)
     explorer = viewers.explore_positions(model, tiny_volumes(1, first=9)[0])
     explorer.move(x=3)
@@ -277,6 +280,7 @@ def test_predictions_follow_a_model_while_it_is_trained(tmp_path):
 
     vl.pretrain(model, vl.VoCoDataset(tiny_volumes(4), config.crops), config.train, callbacks=[watch])
     assert seen and not torch.equal(seen[-1], untrained)
+    assert untrained.shape == (explorer.grid.bases,) == (4 * config.crops.cells[2],)
     fresh = viewers.explore_positions(model, explorer.volume)
     fresh.move(x=3)
     torch.testing.assert_close(explorer.predicted, fresh.predicted)

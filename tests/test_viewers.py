@@ -13,7 +13,8 @@ from PIL import Image
 import voco_lite as vl
 from voco_lite import viewers
 from voco_lite.viewers import planes
-from voco_lite.viewers.pictures import mimebundle
+from voco_lite.viewers.curves import TERMS, draw_terms
+from voco_lite.viewers.pictures import mimebundle, new_figure
 
 PNG = b"\x89PNG\r\n\x1a\n"
 FLAT = vl.CropGrid(cells=(3, 3, 1), crop_size=(8, 8, 8))
@@ -282,11 +283,14 @@ def test_the_explorer_of_a_model_predicts_with_its_own_grid(tiny_model):
     assert not torch.equal(explorer.predicted, before)
 
 
-def test_a_crop_on_a_base_crop_is_predicted_with_similarity_one(tiny_model):
-    grid = vl.CropGrid.from_config(tiny_model.config.crops)
-    block = torch.rand(1, 48, 48, 16, generator=torch.Generator().manual_seed(1))
-    predicted = viewers.predict_overlaps(tiny_model, block, vl.grid_starts(grid)[4], grid)
-    assert int(predicted.argmax()) == 4 and float(predicted[4]) == pytest.approx(1, abs=1e-3)
+@pytest.mark.parametrize("cells", [(3, 3, 1), (2, 2, 2)], ids=["2-D", "3-D"])
+def test_a_crop_on_a_base_crop_is_predicted_with_similarity_one(tiny_model, cells):
+    grid = vl.CropGrid(cells=cells, crop_size=(16, 16, 16))
+    block = torch.rand(1, *grid.block_size, generator=torch.Generator().manual_seed(1))
+    explorer = viewers.explore_positions(tiny_model, block, grid)
+    explorer.move(*vl.grid_starts(grid)[3].tolist())
+    assert int(explorer.predicted.argmax()) == 3 and float(explorer.predicted[3]) == pytest.approx(1, abs=1e-3)
+    assert float(explorer.labels[3]) == 1
 
 
 def test_predicting_leaves_the_model_in_its_mode(tiny_model):
@@ -327,6 +331,17 @@ def test_a_history_without_losses_is_refused():
 def test_a_history_without_gauges_is_drawn():
     records = [{"step": 1, "intra": 0.7}, {"step": 2, "intra": 0.6}]
     assert viewers.plot_history(vl.History(records)).png.startswith(PNG)
+
+
+def test_no_curve_runs_through_the_word_perfect():
+    flat = vl.History([{"step": step, "intra": 0.3, "regularization": 0.0} for step in range(9)])
+    figure = new_figure(6, 2.5, quick=True)
+    axes = figure.subplots()
+    draw_terms(axes, flat, [entry for entry in TERMS if entry[0] in flat.names], vl.levels(vl.CropConfig()))
+    figure.canvas.draw()
+    word = next(text for text in axes.texts if text.get_text().startswith("perfect"))
+    lowest = axes.transData.transform((0, 0))[1]
+    assert axes.get_window_extent().y0 <= word.get_window_extent().y0 < word.get_window_extent().y1 <= lowest
 
 
 def test_levels_come_from_the_run_folder(tmp_path):

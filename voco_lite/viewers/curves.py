@@ -79,10 +79,9 @@ def draw_terms(axes: Any, history: History, shown: list[tuple[str, str, str, str
         highest = max(highest, max(values))
     for name, label in _LEVELS:
         value = max(getattr(lines, name), 0.0)  # the 1e-6 in the logarithm makes perfect slightly negative
-        axes.axhline(value, color=BLACK, linewidth=0.8, alpha=0.6)
-        axes.text(0.99, value, f"{label} ({value:.2f})", transform=axes.get_yaxis_transform(), fontsize=7, ha="right",
-                  va="bottom")  # fmt: skip
-    axes.set_ylim(-0.04, max(1.15 * lines.orthogonal, 1.05 * min(highest, 2.5 * lines.orthogonal)))
+        # No curve goes below 0, so that the lowest word is in nobody's way.
+        _mark_level(axes, label, value, BLACK, "top" if name == "oracle" else "bottom")
+    axes.set_ylim(-0.1 * lines.orthogonal, max(1.15 * lines.orthogonal, 1.05 * min(highest, 2.5 * lines.orthogonal)))
     _finish(axes, "loss", "optimizer step")
 
 
@@ -92,16 +91,22 @@ def draw_accuracies(axes: Any, history: History, accuracies: list[tuple[str, str
     for (name, label, colour, style), side in zip(accuracies, ("bottom", "top"), strict=False):
         steps, values = history[name]
         axes.plot(steps, values, style, color=colour, label=label, markersize=4)
-        axes.axhline(values[0], color=colour, linewidth=0.8, alpha=0.6)
-        axes.text(0.99, values[0], f"untrained ({values[0]:.2f})", transform=axes.get_yaxis_transform(), fontsize=7,
-                  ha="right", va=side, color=colour)  # fmt: skip
+        _mark_level(axes, "untrained", values[0], colour, side)
     first = history.first_held_out
     if first is not None:
-        axes.axhline(first.chance, color=BLACK, linewidth=0.8, alpha=0.6)
-        axes.text(0.99, first.chance, f"a cell at random ({first.chance:.2f})", transform=axes.get_yaxis_transform(),
-                  fontsize=7, ha="right", va="bottom")  # fmt: skip
+        _mark_level(axes, "a cell at random", first.chance)
     axes.set_ylim(0, 1.02)
     _finish(axes, "share of held-out crops found", "optimizer step")
+
+
+def _mark_level(axes: Any, name: str, value: float, colour: str = BLACK, side: str = "bottom") -> None:
+    """A line across, and at its right end what it stands for, rimmed in white so that it is read over a curve."""
+    from matplotlib.patheffects import withStroke
+
+    axes.axhline(value, color=colour, linewidth=0.8, alpha=0.6)
+    axes.annotate(f"{name} ({value:.2f})", (0.99, value), (0, 1 if side == "bottom" else -2),
+                  axes.get_yaxis_transform(), "offset points", fontsize=7, ha="right", va=side, color=colour,
+                  path_effects=[withStroke(linewidth=2, foreground="white")])  # fmt: skip
 
 
 def _finish(axes: Any, ylabel: str, xlabel: str) -> None:
@@ -207,8 +212,6 @@ def plot_curves(
         first, last = (f"{round(value, 2) + 0.0:.2f}" for value in (values[0], values[-1]))  # no "-0.00"
         words.append(f"{name} from {first} at {places[0]:.4g} to {last} at {places[-1]:.4g}")
     for name, value in (marks or {}).items():
-        axes.axhline(value, color=BLACK, linewidth=0.8, alpha=0.6)
-        axes.text(0.99, value, f"{name} ({value:.2f})", transform=axes.get_yaxis_transform(), fontsize=7, ha="right",
-                  va="bottom")  # fmt: skip
+        _mark_level(axes, name, value)
     _finish(axes, ylabel, xlabel)
     return figure_picture(figure, f"{ylabel} over {xlabel}: {'; '.join(words)}.")
