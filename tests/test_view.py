@@ -164,6 +164,14 @@ def test_a_volume_without_a_surface_is_shown_by_its_boxes():
     assert [trace.type for trace in made.data] == ["scatter3d"]
 
 
+def test_no_label_has_the_colour_of_a_box_or_of_another_label():
+    labels = viewers.rows.LABEL_COLOURS
+    shares = [None, *torch.linspace(0, 1, 21).tolist()]
+    boxes = torch.tensor([scene.Box((0, 0, 0), (1, 1, 1), share).colour for share in shares]).float()
+    among = torch.cdist(labels, labels) + 1000 * torch.eye(len(labels))
+    assert float(torch.cdist(labels, boxes).min()) > 60 and float(among.min()) > 60
+
+
 def test_the_larger_the_share_of_a_box_the_brighter_its_colour():
     shades = [sum(scene.Box((0, 0, 0), (1, 1, 1), share).colour) for share in (0.0, 0.5, 1.0)]
     assert shades[0] < shades[1] < shades[2]

@@ -34,8 +34,9 @@ Over = Callable[["Image", Plane, tuple[int, int, int]], None]
 _PANEL = 260  # pixels of the longest side of a slice
 _GAP = 8
 _LETTER, _CROSS, _BACK = (240, 228, 66), (230, 159, 0), (0, 0, 0)
-LABEL_COLOURS = torch.tensor([[230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178], [213, 94, 0],
-                         [204, 121, 167]], dtype=torch.float32)  # fmt: skip
+# Okabe and Ito's without orange and yellow, which are those of boxes and crosses, and two of Tol's: indigo and wine.
+LABEL_COLOURS = torch.tensor([[86, 180, 233], [213, 94, 0], [0, 158, 115], [204, 121, 167], [0, 114, 178],
+                         [136, 34, 85], [51, 34, 136]], dtype=torch.float32)  # fmt: skip
 
 
 def draw_planes(
