@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from nbclient.exceptions import DeadKernelError
 
 from voco_lite import notebooks
 from voco_lite.notebooks.build import SOLUTIONS, folder, notebook_text
@@ -320,6 +321,24 @@ def test_a_notebook_that_asks_for_the_network_would_fail(tmp_path, offline):
     path = made_notebook(tmp_path, "import socket\nsocket.create_connection(('192.0.2.1', 80), timeout=5)")
     with pytest.raises(notebooks.NotebookFailed, match="run offline"):
         notebooks.run(path, {}, tmp_path / "out")
+
+
+@pytest.mark.parametrize("before", [None, "", "yes"], ids=repr)
+def test_kernels_are_told_that_nobody_looks_and_the_setting_comes_back(tmp_path, monkeypatch, before):
+    if before is None:
+        monkeypatch.delenv("VOCO_HEADLESS", raising=False)
+    else:
+        monkeypatch.setenv("VOCO_HEADLESS", before)
+    seen = []
+
+    def execute(*_, **__):
+        seen.append(os.environ.get("VOCO_HEADLESS"))
+        raise DeadKernelError
+
+    monkeypatch.setattr("papermill.execute_notebook", execute)
+    with pytest.raises(notebooks.NotebookFailed):
+        notebooks.run(made_notebook(tmp_path), {}, tmp_path / "out")
+    assert seen == ["1"] and os.environ.get("VOCO_HEADLESS") == before
 
 
 @pytest.mark.notebook

@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import json
 import math
+import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from voco_lite.notebooks.build import SOLUTIONS, folder, names
 from voco_lite.notebooks.results import RESULTS
+from voco_lite.viewers.webgl import HEADLESS
 
 _TIMEOUT_S = 3600
 _CHOICE = re.compile(r'"([^"]+)"')
@@ -141,11 +144,12 @@ def _execute(path: Path, executed: Path, values: dict[str, Any], timeout: float,
 
     kept = f"What ran up to there: {executed}"
     try:
-        papermill.execute_notebook(
-            str(path), str(executed), values, kernel_name="python3", cwd=str(executed.parent), progress_bar=progress,
-            execution_timeout=math.ceil(timeout), start_timeout=300,
-            store_widget_state=False,  # would put the JavaScript of every widget into the file, 5 MB each
-        )  # fmt: skip
+        with _nobody_looks():
+            papermill.execute_notebook(
+                str(path), str(executed), values, kernel_name="python3", cwd=str(executed.parent),
+                progress_bar=progress, execution_timeout=math.ceil(timeout), start_timeout=300,
+                store_widget_state=False,  # would put the JavaScript of every widget into the file, 5 MB each
+            )  # fmt: skip
     except PapermillExecutionError as error:
         first = " ".join(str(error.evalue).split())
         raise NotebookFailed(
@@ -157,6 +161,20 @@ def _execute(path: Path, executed: Path, values: dict[str, Any], timeout: float,
         ) from error
     except DeadKernelError as error:
         raise NotebookFailed(f"{path.stem}: the kernel ended, often for want of memory. {kept}") from error
+
+
+@contextmanager
+def _nobody_looks() -> Iterator[None]:
+    """Tell kernels that start meanwhile that no browser will answer: a viewer that waits for one would wait for ever."""
+    before = os.environ.get(HEADLESS)
+    os.environ[HEADLESS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[HEADLESS]
+        else:
+            os.environ[HEADLESS] = before
 
 
 def _first_line(source: str) -> str:

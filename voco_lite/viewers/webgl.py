@@ -27,6 +27,7 @@ function render({ model }) {
 }
 export default { render };
 """
+HEADLESS = "VOCO_HEADLESS"  # environment: no browser is looking
 _SOFTWARE = ("swiftshader", "llvmpipe", "software", "basic render")
 
 
@@ -112,7 +113,7 @@ class LiveBox(PictureBox):
 
 def has_front_end() -> bool:
     """Whether somebody may be looking: a notebook's kernel that was not told otherwise by `VOCO_HEADLESS`."""
-    if os.environ.get("VOCO_HEADLESS"):
+    if os.environ.get(HEADLESS):
         return False
     shell = sys.modules.get("IPython")
     running = shell.get_ipython() if shell is not None else None
