@@ -5,15 +5,11 @@ Which notebooks and cells these are follows from what they call: a name of `view
 
 from __future__ import annotations
 
-import ast
-import inspect
-
-import nbformat
 import pytest
 
 import lab as harness
-from voco_lite import notebooks, viewers
-from voco_lite.notebooks.run import notebook_path
+from voco_lite import notebooks
+from widget_cells import calls, cells_with_widgets
 
 # Waits poll; their sum may exceed the time that other tests get.
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -23,32 +19,9 @@ SOURCES = """() => window.jupyterapp.shell.currentWidget.content.widgets
 WITHOUT_WEBGL = ("00_setup", "02_base_crops_and_position_labels", "gallery")
 
 
-def makes_a_widget(name):
-    """Whether a public name of `viewers` is a widget with a picture, or a function that says that it returns one."""
-    public = getattr(viewers, name)
-    kind = public if isinstance(public, type) else inspect.signature(public).return_annotation
-    kind = getattr(viewers, kind, None) if isinstance(kind, str) else kind
-    return isinstance(kind, type) and issubclass(kind, viewers.PictureBox)
-
-
-MAKERS = {"view"} | {name for name in viewers.__all__ if makes_a_widget(name)}
-
-
-def calls(source):
-    """Names that a cell calls, without what stands before their last dot."""
-    functions = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    return {getattr(function, "attr", getattr(function, "id", "")) for function in functions}
-
-
 def needs_webgl(source):
     """Whether a cell shows a volume by what `view` takes where nothing else is asked for."""
     return "view" in calls(source) and not any(f'"{plain}"' in source for plain in ("slices", "static"))
-
-
-def cells_with_widgets(name):
-    """Sources of the cells of a notebook that make a widget with a picture."""
-    whole = nbformat.read(notebook_path(name), as_version=4)
-    return [cell.source for cell in whole.cells if cell.cell_type == "code" and calls(cell.source) & MAKERS]
 
 
 RUNS = [(name, True) for name in notebooks.names() if cells_with_widgets(name)]
