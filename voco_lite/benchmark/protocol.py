@@ -13,9 +13,13 @@
     name = "voco"
     pretraining_steps = 800
     finetuning_steps = 300
-    settings = { learning_rate = 1e-3 }
+    settings = { start = "pretrained" }
+    [settings]
+    preset = "laptop"
+    subjects = 28
 
-The file is hashed into every result, so that it cannot change once the test subjects were looked at.
+What `settings` may hold is said by whoever runs it (`voco_lite.benchmark.conditions`). The file is hashed into every
+result, so that it cannot change once the test subjects were looked at.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ from voco_lite.benchmark.statistics import MIN_SEEDS, MIN_SUBJECTS
 from voco_lite.config.plain import build, plain, require
 
 _LARGEST_FILE = 2**20  # bytes
+_OWN = Path(__file__).with_name("protocols")
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ class Protocol:
         conditions: What is compared.
         comparisons: Pairs of conditions, first against second: one family.
         higher_is_better: False for distances and errors.
+        settings: Of all conditions, for whoever runs them.
 
     Raises:
         ValueError: Too few seeds or test subjects for a verdict, unequal budgets, or comparisons of unknown conditions.
@@ -119,6 +125,7 @@ class Protocol:
     conditions: tuple[Condition, ...]
     comparisons: tuple[tuple[str, ...], ...]
     higher_is_better: bool = True
+    settings: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [condition.name for condition in self.conditions]
@@ -190,6 +197,18 @@ class Protocol:
         )
 
 
+def find_protocol(name: str) -> Path:
+    """The file of a protocol: a path, or the name of one that comes with the package.
+
+    Raises:
+        FileNotFoundError: Neither.
+    """
+    path, own = Path(name), {file.stem: file for file in sorted(_OWN.glob("*.toml"))}
+    if not path.is_file() and name not in own:
+        raise FileNotFoundError(f"There is no protocol {name}. Give a TOML file, or one of {', '.join(own)}.")
+    return path if path.is_file() else own[name]
+
+
 def read_protocol(file: str | Path) -> Protocol:
     """A protocol from a TOML file.
 
@@ -205,15 +224,21 @@ def read_protocol(file: str | Path) -> Protocol:
     require(path.stat().st_size <= _LARGEST_FILE, f"{path} must be at most {_LARGEST_FILE:,} bytes, got more.")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-        return _protocol(content)
+        return build_protocol(content)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} must be a protocol: {error}") from error
 
 
-def _protocol(content: dict[str, Any]) -> Protocol:
+def build_protocol(content: dict[str, Any]) -> Protocol:
+    """A protocol from its plain table, as in a TOML file or in `protocol.json`.
+
+    Raises:
+        ValueError: It does not say what a protocol has to.
+    """
     known = {f.name: f for f in fields(Protocol)}
     unknown = sorted(set(content) - set(known))
-    missing = sorted(name for name, f in known.items() if f.default is MISSING and name not in content)
+    optional = {name for name, f in known.items() if not f.default is f.default_factory is MISSING}
+    missing = sorted(set(known) - optional - set(content))
     require(
         not unknown and not missing, f"it has unknown entries {unknown} and lacks {missing}. Known: {sorted(known)}."
     )

@@ -12,16 +12,18 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from voco_lite.benchmark.protocol import Condition, Protocol, SubjectSplit
+from tqdm.auto import tqdm
+
+from voco_lite.benchmark.protocol import Condition, Protocol, SubjectSplit, build_protocol
 from voco_lite.benchmark.scores import Score, read_scores, write_scores
 from voco_lite.benchmark.statistics import Comparison, compare_all
 from voco_lite.checkpoints import write_text
-from voco_lite.config.plain import plain, require
+from voco_lite.config.plain import build, plain, require
 
 Stage = Literal["validation", "test"]
 OPENED = "test_opened.json"
@@ -81,6 +83,7 @@ def run_benchmark(
     *,
     stage: Stage = "validation",
     seconds: float | None = None,
+    progress: bool = False,
 ) -> BenchmarkResult:
     """Run the cells that are not there yet, and compare when all are.
 
@@ -91,6 +94,7 @@ def run_benchmark(
         folder: Of this benchmark; the same call continues it.
         stage: Whom to score. "test" opens the test subjects, for this protocol only.
         seconds: Start no further cell after so long; None: run all.
+        progress: Show a progress bar.
 
     Raises:
         ValueError: The folder belongs to another protocol or other subjects, or a runner that does not score each
@@ -100,22 +104,25 @@ def run_benchmark(
     claim_folder(place, protocol, split)
     if stage == "test":
         open_test(place, protocol)
-    cells, began, not_run = plan_cells(protocol, split, stage), time.monotonic(), []
-    for cell in cells:
-        file = place / stage / "cells" / cell.file_name
-        if file.is_file():
-            continue
+    cells = [cell for cell in plan_cells(protocol, split, stage) if not cell_file(place, stage, cell).is_file()]
+    began = time.monotonic()
+    for cell in tqdm(cells, desc="benchmark", unit="run", disable=not progress):
         if seconds is not None and time.monotonic() - began > seconds:
-            not_run.append(file.stem)
-        else:
-            write_scores(file, _rows(cell, runner(cell)))
-    done = [place / stage / "cells" / cell.file_name for cell in cells]
-    scores = read_scores(*(file for file in done if file.is_file()))
+            break
+        write_scores(cell_file(place, stage, cell), _rows(cell, runner(cell)))
+    return collect(place, protocol, split, stage)
+
+
+def collect(place: Path, protocol: Protocol, split: SubjectSplit, stage: Stage) -> BenchmarkResult:
+    """Put the cells that are done into one table, and compare when none is missing."""
+    cells = {cell_file(place, stage, cell): cell for cell in plan_cells(protocol, split, stage)}
+    not_run = [file.stem for file in cells if not file.is_file()]
+    scores = read_scores(*(file for file in cells if file.is_file()))
     write_scores(place / stage / "scores.csv", scores)
     comparisons: list[Comparison] = []
     if stage == "test" and not not_run:
         comparisons = compare(protocol, scores)
-        write_text(place / stage / "comparisons.csv", comparisons_csv(comparisons))
+        write_text(place / stage / "comparisons.csv", rows_csv(Comparison, comparisons))
     return BenchmarkResult(scores, comparisons, not_run)
 
 
@@ -139,6 +146,16 @@ def plan_cells(protocol: Protocol, split: SubjectSplit, stage: Stage) -> list[Ce
     names = {cell.file_name for cell in cells}
     require(len(names) == len(cells), "Names of conditions must differ in letters or digits. Rename one of them.")
     return cells
+
+
+def cell_file(place: Path, stage: Stage, cell: Cell) -> Path:
+    """Where the scores of a cell lie."""
+    return place / stage / "cells" / cell.file_name
+
+
+def fit_folder(place: Path, cell: Cell, number: int) -> Path:
+    """Run folder of a cell's fine-tuning; of several tries, that of one."""
+    return place / "fits" / Path(cell.file_name).stem / f"try{number}"
 
 
 def claim_folder(place: Path, protocol: Protocol, split: SubjectSplit) -> None:
@@ -182,12 +199,12 @@ def open_test(place: Path, protocol: Protocol) -> None:
         )
 
 
-def comparisons_csv(comparisons: Sequence[Comparison]) -> str:
-    """Verdicts as CSV, one row each."""
+def rows_csv(kind: type, rows: Sequence[Any]) -> str:
+    """Dataclasses of one kind as CSV, one row each; None is an empty entry."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([f.name for f in fields(Comparison)])
-    writer.writerows(asdict(comparison).values() for comparison in comparisons)
+    writer.writerow([f.name for f in fields(kind)])
+    writer.writerows(astuple(row) for row in rows)
     return text.getvalue()
 
 
@@ -212,6 +229,28 @@ def _rows(cell: Cell, scores: Mapping[str, Mapping[str, float]]) -> list[Score]:
         for metric in scores
         for subject in cell.scored
     ]
+
+
+def read_folder(place: Path) -> tuple[Protocol, SubjectSplit]:
+    """The protocol of a benchmark's folder, and who is in which group.
+
+    Raises:
+        FileNotFoundError: The folder holds no benchmark.
+        ValueError: The record was changed since.
+    """
+    file = place / "protocol.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no {file}. Give the folder of a benchmark, or run one into it.")
+    found = _read_json(file)
+    try:
+        protocol = build_protocol(dict(found["protocol"]))
+        split: SubjectSplit = build(SubjectSplit, found["split"], "split")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{file} must hold a protocol and its groups of subjects, got: {error}. Restore it."
+        ) from error
+    require(found.get("sha256") == protocol.sha256, f"{file} was changed after the benchmark began. Restore it.")
+    return protocol, split
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The command line, generated from the dataclasses: `python -m voco_lite COMMAND`.
 
-Commands: pretrain, finetune, weights, plan, samples, notebooks.
+Commands: pretrain, finetune, benchmark, weights, plan, samples, notebooks.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from voco_lite.cli.benchmarking import Benchmark
 from voco_lite.cli.finetuning import Finetune
 from voco_lite.cli.material import Notebooks, Samples
 from voco_lite.cli.planning import Plan
@@ -19,9 +20,9 @@ from voco_lite.cli.pretraining import PARTS, Pretrain
 from voco_lite.cli.weights import Weights
 from voco_lite.config import PretrainConfig
 
-__all__ = ["COMMANDS", "Finetune", "Notebooks", "Plan", "Pretrain", "Samples", "Weights", "main"]
+__all__ = ["COMMANDS", "Benchmark", "Finetune", "Notebooks", "Plan", "Pretrain", "Samples", "Weights", "main"]
 
-COMMANDS = (Pretrain, Finetune, Weights, Plan, Samples, Notebooks)
+COMMANDS = (Pretrain, Finetune, Benchmark, Weights, Plan, Samples, Notebooks)
 _PROGRAM = "python -m voco_lite"
 _DESCRIPTION = "Learn and explore volume contrastive (VoCo) pre-training of 3-D medical images."
 
@@ -61,6 +62,7 @@ def _commands(arguments: Sequence[str]) -> Any:
     return (
         Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=pretrain, prefix_name=False)]
         | Annotated[Finetune, tyro.conf.subcommand("finetune", prefix_name=False)]
+        | Annotated[Benchmark, tyro.conf.subcommand("benchmark", prefix_name=False)]
         | Annotated[Weights, tyro.conf.subcommand("weights", prefix_name=False)]
         | Annotated[Plan, tyro.conf.subcommand("plan", default=plan, prefix_name=False)]
         | Annotated[Samples, tyro.conf.subcommand("samples", prefix_name=False)]

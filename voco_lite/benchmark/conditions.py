@@ -1,0 +1,131 @@
+"""What a protocol for segmentation may ask for: the settings of all conditions, and those of each.
+
+[settings]                     # of all conditions: fields of `Material`
+preset = "ci"
+source = "phantom"
+subjects = 24
+train = { batch_size = 2, learning_rate = 1e-3, gauge_every = 25 }
+[[conditions]]
+name = "scratch, tuned"
+finetuning_steps = 100
+trials = 2
+settings = { tries = [{ learning_rate = 1e-3 }, { learning_rate = 3e-3 }] }    # of one: fields of `Recipe`
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from voco_lite.benchmark.protocol import Condition, Protocol
+from voco_lite.config import PretrainConfig, Size
+from voco_lite.config.plain import build, require
+from voco_lite.downstream.config import FinetuneConfig
+from voco_lite.downstream.segmentation import SegmentationConfig
+
+# What one condition may change of the fine-tuning without another budget than the others'.
+FREE = frozenset({"learning_rate", "weight_decay", "warmup_steps", "clip_norm", "mode", "encoder_rate", "layer_decay"})
+_BY_CELL = frozenset({"steps", "seed", "run_folder", "resume", "patience"})
+
+
+@dataclass(frozen=True)
+class Material:
+    """What all conditions share.
+
+    Attributes:
+        preset: Encoder, preparation of volumes, and how pre-training is done.
+        source: What the subjects are warps of: the real CT, or the code-made torso.
+        subjects: How many there are, in all groups together.
+        organs: Names of the structures.
+        patch_size: Voxels of a training patch and of the sliding window.
+        train: Fields of `FinetuneConfig` for all conditions.
+    """
+
+    preset: str
+    source: Literal["real", "phantom"]
+    subjects: int
+    organs: tuple[str, ...] = SegmentationConfig.organs
+    patch_size: Size = (64, 64, 64)
+    train: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What sets one condition apart.
+
+    Attributes:
+        start: "pretrained" and "untrained" encoders are fine-tuned; "coordinates" looks at no image and gives each
+            voxel the class that labelled subjects have most often at the same place.
+        labels: "all" shows the labels of every training subject, whatever the number asked for: an upper bound.
+        pretraining: Fields of `PretrainConfig` that differ from the preset, as `PretrainConfig.preset` takes them.
+        train: Fields of `FinetuneConfig` that differ from the others'; only such as leave the budget alone.
+        tries: Further such fields, of which the best on validation subjects are used; as many as the condition's
+            `trials`.
+    """
+
+    start: Literal["pretrained", "untrained", "coordinates"] = "untrained"
+    labels: Literal["few", "all"] = "few"
+    pretraining: dict = field(default_factory=dict)
+    train: dict = field(default_factory=dict)
+    tries: tuple[dict, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One condition, ready to be run.
+
+    Attributes:
+        condition: As the protocol has it.
+        recipe: What sets it apart.
+        pretraining: Of its encoder, whose seed each cell sets.
+        trains: One fine-tuning for each try, whose seed and folder each cell sets.
+    """
+
+    condition: Condition
+    recipe: Recipe
+    pretraining: PretrainConfig
+    trains: tuple[FinetuneConfig, ...]
+
+
+def plan_conditions(protocol: Protocol) -> tuple[Material, dict[str, Plan]]:
+    """Read the settings of a protocol for segmentation, before anything is run.
+
+    Raises:
+        ValueError: A setting that is unknown or of the wrong type, another budget than the others', or tries that are
+            not as many as the trials.
+    """
+    material: Material = build(Material, protocol.settings, "settings")
+    _require_known(material.train, set(FinetuneConfig.__dataclass_fields__) - _BY_CELL, "settings.train")
+    return material, {condition.name: _plan(condition, material) for condition in protocol.conditions}
+
+
+def _plan(condition: Condition, material: Material) -> Plan:
+    where = f"settings of {condition.name!r}"
+    recipe: Recipe = build(Recipe, condition.settings, where)
+    for changes in (recipe.train, *recipe.tries):
+        _require_known(changes, FREE, where)
+    require(
+        (recipe.start == "pretrained") == (condition.pretraining_steps > 0),
+        f'{where} must have start = "pretrained" where pretraining_steps is above 0 and only there, got '
+        f"{recipe.start!r} and {condition.pretraining_steps}. Correct one of them.",
+    )
+    require(
+        len(recipe.tries) == (condition.trials if condition.trials > 1 else 0),
+        f"{where} must list one try for each of {condition.trials} trials, got {len(recipe.tries)}. A single trial "
+        "needs none.",
+    )
+    changes = {"steps": max(condition.pretraining_steps, 1), "gauge_every": 0, "checkpoint_every": 0, "progress": False}
+    pretraining = PretrainConfig.preset(material.preset, **{**changes, **recipe.pretraining})
+    shared = {"steps": condition.finetuning_steps, "progress": False, **material.train, **recipe.train}
+    trains = tuple(_finetuning({**shared, **changes}, where) for changes in recipe.tries or ({},))
+    return Plan(condition, recipe, pretraining, trains)
+
+
+def _finetuning(values: dict[str, Any], where: str) -> FinetuneConfig:
+    config: FinetuneConfig = build(FinetuneConfig, values, where)
+    return config
+
+
+def _require_known(changes: dict[str, Any], known: set[str] | frozenset[str], where: str) -> None:
+    unknown = sorted(set(changes) - known)
+    require(not unknown, f"{where} may change {', '.join(sorted(known))} of the fine-tuning, got {unknown}.")

@@ -1,0 +1,134 @@
+"""What a benchmark found, as tables: rebuilt from the raw scores, whenever that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from voco_lite.benchmark.protocol import Protocol, SubjectSplit
+from voco_lite.benchmark.running import Stage, collect, compare, plan_cells, read_folder, rows_csv
+from voco_lite.benchmark.scores import Score, read_scores
+from voco_lite.benchmark.speeds import Speed, compare_speeds, read_speeds, speed_rows
+from voco_lite.benchmark.statistics import Comparison
+from voco_lite.checkpoints import write_text
+
+Row = dict[str, str]
+SPEEDS = "speeds.csv"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One stage of a benchmark.
+
+    Attributes:
+        protocol: What was asked for.
+        split: Who was in which group.
+        stage: Who was scored.
+        scores: Raw rows.
+        comparisons: Verdicts; empty for validation subjects, and while runs are missing.
+        speeds: Pairs of runs.
+        missing: How many runs have not been done.
+    """
+
+    protocol: Protocol
+    split: SubjectSplit
+    stage: Stage
+    scores: list[Score]
+    comparisons: list[Comparison]
+    speeds: list[Speed]
+    missing: int
+
+    def means(self) -> list[Row]:
+        """Mean score by condition and number of labelled subjects, and between which values the runs lie."""
+        counts = self.protocol.counts(self.split)
+        rows = []
+        for condition in self.protocol.conditions:
+            runs = {n: self.run_means(condition.name, n) for n in counts}
+            rows.append({"condition": condition.name, **{f"{n} labelled": _spread(found) for n, found in runs.items()}})
+        return rows
+
+    def run_means(self, condition: str, labelled: int) -> list[float]:
+        """Mean over subjects of every run of a condition that was done, in the order of the seeds."""
+        runs: dict[tuple[int, int], list[float]] = {}
+        for row in self.scores:
+            if (row.condition, row.labelled, row.metric) == (condition, labelled, self.protocol.metric):
+                runs.setdefault((row.pretraining_seed, row.finetuning_seed), []).append(row.score)
+        return [float(np.mean(runs[seeds])) for seeds in sorted(runs)]
+
+    def verdicts(self) -> list[Row]:
+        """One row of short texts for each comparison."""
+        return [
+            {
+                "labelled": str(found.labelled),
+                "first": found.first,
+                "second": found.second,
+                "difference (95 %)": f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f})",
+                "p, Holm": f"{found.adjusted_p:.3f}",
+                "Hedges' g": f"{found.effect_size:.2f}",
+                "mostly missed below": f"{found.detectable:.3f}",
+                "verdict": found.verdict,
+            }
+            for found in self.comparisons
+        ]
+
+    def __str__(self) -> str:
+        protocol = self.protocol
+        seeds = f"{len(protocol.pretraining_seeds)} x {len(protocol.finetuning_seeds)} seeds"
+        whom = f"{len(getattr(self.split, self.stage))} {self.stage} subjects, {seeds}"
+        told = f"Mean {protocol.metric} of {whom}; in brackets the lowest and highest run."
+        parts = [f"# {protocol.name}", f"{told} Protocol {protocol.sha256[:12]}.", markdown(self.means())]
+        if self.missing:
+            parts.append(f"{self.missing} runs have not been done: no verdicts. The same command goes on.")
+        elif self.stage == "validation":
+            parts.append("Validation subjects decide nothing: no verdicts.")
+        if self.comparisons:
+            parts += ["Verdicts on the first, over subjects and seeds:", markdown(self.verdicts())]
+        if self.speeds:
+            told = "Steps until 90 % of the second's last validation score (median), and areas under the curves:"
+            parts += [told, markdown(speed_rows(self.speeds))]
+        return "\n\n".join(parts) + "\n"
+
+
+def write_report(folder: str | Path, stage: Stage) -> Report:
+    """Collect what a benchmark's folder holds, and write its tables: CSVs, and `report.md` in the stage's folder.
+
+    Raises:
+        FileNotFoundError: The folder holds no benchmark.
+    """
+    place = Path(folder)
+    protocol, split = read_folder(place)
+    collect(place, protocol, split, stage)
+    write_text(place / stage / SPEEDS, rows_csv(Speed, compare_speeds(place, protocol, split)))
+    report = read_report(place, stage)
+    write_text(place / stage / "report.md", str(report))
+    return report
+
+
+def read_report(folder: str | Path, stage: Stage) -> Report:
+    """A report from `protocol.json` and the stage's `scores.csv`; the verdicts are computed anew.
+
+    Raises:
+        FileNotFoundError: One of them is not there.
+        ValueError: One of them is damaged.
+    """
+    place = Path(folder)
+    protocol, split = read_folder(place)
+    scores = read_scores(place / stage / "scores.csv")
+    done = {(s.condition, s.labelled, s.pretraining_seed, s.finetuning_seed) for s in scores}
+    missing = len(plan_cells(protocol, split, stage)) - len(done)
+    comparisons = compare(protocol, scores) if stage == "test" and not missing else []
+    return Report(protocol, split, stage, scores, comparisons, read_speeds(place / stage / SPEEDS), missing)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Rows with the same columns as a table in Markdown."""
+    head = list(rows[0])
+    lines = [head, ["---"] * len(head), *(list(row.values()) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})" if values else ""

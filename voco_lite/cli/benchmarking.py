@@ -1,0 +1,48 @@
+"""`benchmark`: run a protocol, and show what it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Measure what pre-training brings, by a protocol; the same command continues an interrupted benchmark.
+
+    Attributes:
+        protocol: A TOML file, or the name of one that comes with the package: "ci" or "population".
+        folder: Where everything goes; left out: runs/benchmark-PROTOCOL.
+        stage: Whom to score. "validation" subjects may be looked at as often as you like and decide nothing; "test"
+            opens the test subjects, for this protocol only, and gives verdicts.
+        minutes: Start no further run after so long; left out: run all.
+        report: Train nothing: make tables and plots anew from the scores that are there.
+    """
+
+    protocol: Positional[str]
+    folder: str | None = None
+    stage: Literal["validation", "test"] = "validation"
+    minutes: float | None = None
+    report: bool = False
+
+    def run(self) -> None:
+        """Run the cells that are missing, then print the tables."""
+        from voco_lite.benchmark import run_benchmark
+        from voco_lite.benchmark.protocol import find_protocol, read_protocol
+        from voco_lite.benchmark.report import write_report
+
+        file = find_protocol(self.protocol)
+        folder = Path(self.folder or Path("runs") / f"benchmark-{file.stem}")
+        if not self.report:
+            from voco_lite.benchmark.segmenting import SegmentationRunner
+
+            protocol = read_protocol(file)
+            runner = SegmentationRunner(protocol, folder)
+            seconds = None if self.minutes is None else 60 * self.minutes
+            names = list(runner.subjects)
+            run_benchmark(protocol, names, runner, folder, stage=self.stage, seconds=seconds, progress=True)
+        print(write_report(folder, self.stage))
+        print(f"Folder: {folder}")
