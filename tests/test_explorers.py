@@ -194,6 +194,26 @@ def test_a_place_without_known_truth_is_called_so(model, noise):
         pointer.error_table(3)
 
 
+@pytest.mark.parametrize(("by", "lattices"), [("pooled", 1), ("projected", 2)])
+def test_the_other_subject_alone_is_embedded_unless_a_projector_needs_both(by, lattices):
+    sizes = []
+
+    def counted(crops):
+        sizes.append(len(crops))
+        return position_code(crops)
+
+    pointer = viewers.point_across(counted, coded(), coded((4.0, 0, 0)), GRID, stride=4, by=by)
+    assert sum(sizes) == lattices * len(pointer.lattice.starts) + 1
+
+
+def test_the_pointers_heat_scale_says_what_its_ends_mean():
+    pointer = viewers.point_across(position_code, coded(), coded(), GRID, stride=4)
+    *_, scale = pointer._stage.figure.axes
+    assert [label.get_text() for label in scale.get_yticklabels()] == ["different", "similar"]
+    box = scale.get_tightbbox()
+    assert box.x1 <= pointer._stage.figure.bbox.width and box.y1 <= pointer._stage.figure.bbox.height
+
+
 def test_a_position_code_beats_the_share_of_the_box_and_one_that_knows_nothing():
     pointer = viewers.point_across(position_code, coded((6.0, 0, 0)), coded((0, 4.0, 0)), GRID, stride=2)
     errors = pointer.error_table(30, rivals={"nothing": noise_code})

@@ -18,7 +18,17 @@ from voco_lite.viewers.pictures import ORANGE, PINK, SKY, new_figure
 from voco_lite.viewers.planes import PLANES, Window, channels_of, default_window, first_channel, spacing_of
 from voco_lite.viewers.point_errors import PointErrors
 from voco_lite.viewers.positions import draw_slice, outline
-from voco_lite.viewers.sliding import By, Lattice, draw_heat, grid_of, pooled_features, projected, to_mm, true_place
+from voco_lite.viewers.sliding import (
+    By,
+    Lattice,
+    draw_heat,
+    grid_of,
+    heat_scale,
+    pooled_features,
+    projected,
+    to_mm,
+    true_place,
+)
 from voco_lite.viewers.stage import Stage
 
 if TYPE_CHECKING:
@@ -26,6 +36,7 @@ if TYPE_CHECKING:
 
 _TRIES = 200  # candidates for each point that is asked for
 _SHOWN = ("axial", "coronal")
+_OPACITY = 0.35
 
 
 class CrossPatientPointer(MovableBox):
@@ -52,18 +63,13 @@ class CrossPatientPointer(MovableBox):
         self.model, self.subject_a, self.subject_b, self.grid, self.by = model, subject_a, subject_b, grid, by
         self.windows = [window or default_window(subject) for subject in (subject_a, subject_b)]
         shape_a, shape_b = (channels_of(subject).shape[1:] for subject in (subject_a, subject_b))
-        # The projector's statistics come from both subjects, as in a batch of a run.
-        own = Lattice((shape_a[0], shape_a[1], shape_a[2]), grid.crop_size, stride)
         self.lattice = Lattice((shape_b[0], shape_b[1], shape_b[2]), grid.crop_size, stride)
-        self._own = pooled_features(model, subject_a, own.starts, grid)
-        self._other = pooled_features(model, subject_b, self.lattice.starts, grid)
+        self._slid = self._slid_features(model)
         self.found, self.similarity = torch.zeros(3), torch.zeros(self.lattice.counts)
         self.truth: Tensor | None = None
         self.distance_mm: float | None = None
         self.reachable = False
-        figure = new_figure(12, 3.1, quick=True)
-        figure.subplots_adjust(left=0.04, right=0.995, bottom=0.14, top=0.9, wspace=0.2)
-        self._stage = Stage(figure, figure.subplots(1, 4))
+        self._stage = _new_stage()
         super().__init__([_slider(name, n, size) for name, n, size in zip("xyz", shape_a, grid.crop_size, strict=True)])
         self._draw()
 
@@ -87,8 +93,8 @@ class CrossPatientPointer(MovableBox):
             from voco_lite.model import VoCo
 
             rivals = {"untrained encoder": _fresh(self.model)} if isinstance(self.model, VoCo) else {}
-        found = {"this encoder": self._found_by(self.model, places, (self._own, self._other))}
-        found |= {name: self._found_by(rival, places, None) for name, rival in rivals.items()}
+        found = {"this encoder": self._found_by(self.model, places, self._slid)}
+        found |= {name: self._found_by(rival, places, self._slid_features(rival)) for name, rival in rivals.items()}
         shapes = [torch.tensor(channels_of(s).shape[1:]).double() for s in (self.subject_a, self.subject_b)]
         found["same share of the box"] = (places + 0.5) / shapes[0] * shapes[1] - 0.5
         middles = self.lattice.middles.double()
@@ -131,31 +137,33 @@ class CrossPatientPointer(MovableBox):
         slack = self.lattice.stride / 2
         return bool(((truth >= middles.amin(0) - slack) & (truth <= middles.amax(0) + slack)).all())
 
+    def _slid_features(self, model: Any) -> Float[Tensor, "crops features"]:
+        """Features of the crops slid over B and, for the statistics of a projector, over A, as in a batch of a run."""
+        found = [pooled_features(model, self.subject_b, self.lattice.starts, self.grid)]
+        if self.by != "pooled":
+            x, y, z = channels_of(self.subject_a).shape[1:]
+            own = Lattice((x, y, z), self.grid.crop_size, self.lattice.stride)
+            found.append(pooled_features(model, self.subject_a, own.starts, self.grid))
+        return torch.cat(found)
+
     def _similarity(
-        self, model: Any, places: Float[Tensor, "points 3"], lattices: tuple[Tensor, Tensor] | None
+        self, model: Any, places: Float[Tensor, "points 3"], slid: Float[Tensor, "crops features"]
     ) -> Float[Tensor, "points places"]:
         """Cosine of the crop around each place of A to every slid crop of B."""
         starts = places.long() - torch.tensor(self.grid.crop_size) // 2
         around = pooled_features(model, self.subject_a, starts, self.grid)
-        if lattices is None:
-            x, y, z = channels_of(self.subject_a).shape[1:]
-            own = Lattice((x, y, z), self.grid.crop_size, self.lattice.stride)
-            lattices = (
-                pooled_features(model, self.subject_a, own.starts, self.grid),
-                pooled_features(model, self.subject_b, self.lattice.starts, self.grid),
-            )
-        parts = [around, *lattices]
-        first, _, other = projected(model, torch.cat(parts), self.by).split([len(part) for part in parts])
+        vectors = projected(model, torch.cat([around, slid]), self.by)
+        first, other = vectors[: len(around)], vectors[len(around) :][: len(self.lattice.starts)]
         return F.normalize(first, dim=-1) @ F.normalize(other, dim=-1).mT
 
     def _found_by(
-        self, model: Any, places: Float[Tensor, "points 3"], lattices: tuple[Tensor, Tensor] | None
+        self, model: Any, places: Float[Tensor, "points 3"], slid: Float[Tensor, "crops features"]
     ) -> Float[Tensor, "points 3"]:
-        return self.lattice.middles[self._similarity(model, places, lattices).argmax(-1)]
+        return self.lattice.middles[self._similarity(model, places, slid).argmax(-1)]
 
     def _draw(self, _: Any = None) -> None:
         place = torch.tensor(self.point)
-        similarity = self._similarity(self.model, place[None], (self._own, self._other))[0]
+        similarity = self._similarity(self.model, place[None], self._slid)[0]
         self.found, self.similarity = self.lattice.middles[similarity.argmax()], similarity.reshape(self.lattice.counts)
         self.truth = true_place(self.subject_a, place, self.subject_b)
         self.reachable = self.truth is not None and self._reaches(self.truth)
@@ -180,7 +188,7 @@ class CrossPatientPointer(MovableBox):
             # Stretched: pooled features are all much alike, and what counts is where they are most so.
             low, high = self.similarity.amin(), self.similarity.amax()
             heat = (self.similarity - low) / (high - low).clamp(min=1e-6)
-            draw_heat(axes, self.lattice, heat, plane, level, opacity=0.35)
+            draw_heat(axes, self.lattice, heat, plane, level, opacity=_OPACITY)
             if self.truth is not None:
                 marks.append((self.truth, "o", SKY))
         for spot, mark, colour in marks:
@@ -226,6 +234,18 @@ def point_across(
         ValueError: No grid, crops that do not fit, or subjects of different sources.
     """
     return CrossPatientPointer(model, subject_a, subject_b, grid_of(model, grid), stride, by, window)
+
+
+def _new_stage() -> Stage:
+    """Axes for two slices of each subject, and the scale of the heat."""
+    figure = new_figure(12, 3.1, quick=True)
+    figure.subplots_adjust(left=0.04, right=0.925, bottom=0.14, top=0.9, wspace=0.2)
+    axes = figure.subplots(1, 4)
+    scale = heat_scale(figure, (0.937, 0.2, 0.01, 0.6), "", _OPACITY)
+    scale.ax.set_facecolor("grey")  # most of what such thin heat lies over is soft tissue
+    scale.ax.set_title("B's crops", fontsize=9)
+    scale.set_ticks([0, 1], labels=["different", "similar"], fontsize=8)
+    return Stage(figure, axes)
 
 
 def _slider(name: str, voxels: int, size: int) -> ipywidgets.IntSlider:

@@ -17,11 +17,11 @@ from voco_lite.viewers.pictures import ORANGE, PINK, PictureBox, new_figure
 from voco_lite.viewers.planes import Panel, Plane, Window, default_window, first_channel, plane_named, spacing_of
 from voco_lite.viewers.positions import draw_slice, outline, take_block
 from voco_lite.viewers.sliding import (
-    HEAT_OPACITY,
     By,
     Lattice,
     draw_heat,
     grid_of,
+    heat_scale,
     middles_of,
     pooled_features,
     projected,
@@ -216,19 +216,11 @@ def similarity_map(
 
 def _new_stage(models: int) -> Stage:
     """Axes for the models side by side, and one scale of colours."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
     width = 4.0 * models + 0.9
     figure = new_figure(width, 3.9, quick=True)
     figure.subplots_adjust(left=0.6 / width, right=1 - 0.95 / width, bottom=0.12, top=0.86, wspace=0.2)
     axes = figure.subplots(1, models, squeeze=False)[0]
-    colours, scale = (
-        ScalarMappable(Normalize(0, 1), "inferno"),
-        figure.add_axes((1 - 0.8 / width, 0.15, 0.15 / width, 0.66)),
-    )
-    figure.colorbar(colours, cax=scale, alpha=HEAT_OPACITY, label="similarity")
-    scale.set_facecolor("black")  # heat lies over dark tissue, and is mixed with it
+    heat_scale(figure, (1 - 0.8 / width, 0.15, 0.15 / width, 0.66), "similarity")
     return Stage(figure, axes)
 
 

@@ -17,6 +17,8 @@ from voco_lite.crops import CropGrid, extract_crops
 from voco_lite.viewers.planes import Plane, channels_of
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from voco_lite.volumes import Volume
 
 By = Literal["projected", "pooled"]
@@ -96,6 +98,18 @@ def draw_heat(
                 origin="upper", aspect=axes.get_aspect())  # fmt: skip
     axes.set_xlim(*limits[0])
     axes.set_ylim(*limits[1])
+
+
+def heat_scale(
+    figure: Figure, place: tuple[float, float, float, float], label: str, opacity: float = HEAT_OPACITY
+) -> Any:
+    """The scale of `draw_heat`, at (left, bottom, width, height) of a figure; returns matplotlib's colour bar."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    axes = figure.add_axes(place)
+    axes.set_facecolor("black")  # heat lies over dark tissue, and is mixed with it
+    return figure.colorbar(ScalarMappable(Normalize(0, 1), "inferno"), cax=axes, alpha=opacity, label=label)
 
 
 def middles_of(starts: Int[Tensor, "crops 3"], size: Size) -> Float[Tensor, "crops 3"]:
