@@ -1,9 +1,10 @@
 """Make the pictures of the README: `python notebooks/figures/make.py [RUN_FOLDER]`.
 
-`voco.png` explains the method on one slice, `position_labels.gif` moves a crop through a volume, and `training.png`
-shows the run of a folder that `pretrain` wrote, or of `make demo`. With a run folder, `voco.png` also shows what its
-model predicts. Pictures have at most 60 kB, the moving one 400 kB, and a white ground, so that dark pages show them too.
-The slices come from a subject of the sample population: the real CT of `voco_lite.samples` where it was fetched.
+`voco.png` explains the method on one slice, `position_labels.gif` is the position explorer while its sliders move, and
+`training.png` shows the run of a folder that `pretrain` wrote, or of `make demo`, whose model also predicts in the
+explorer. With a run folder, `voco.png` shows its predictions too. Pictures have at most 60 kB, the moving one 400 kB,
+and a white ground, so that dark pages show them too. The slices come from a subject of the sample population: the real
+CT of `voco_lite.samples` where it was fetched.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#767676", "#222222"  # Okabe an
 GRID = vl.CropGrid(cells=(3, 3, 1), crop_size=(64, 64, 64))
 SUBJECT_SEED = 1006  # held out from training
 START = (40, 80, 0)
+GIF_COLOURS = 96
 
 
 def main() -> None:
@@ -45,7 +47,7 @@ def main() -> None:
     image = slice_of(vl.samples.population_subject(SUBJECT_SEED, GRID.block_size))
     predicted = prediction(arguments.run_folder) if arguments.run_folder else None
     save_png(rendered(draw_voco(image, predicted)), arguments.out / "voco.png")
-    save_gif(image, arguments.out / "position_labels.gif")
+    save_gif(run, arguments.out / "position_labels.gif")
     if run is None:
         print("training.png needs a run, and runs/demo holds none: `make demo`, or name its folder.")
     else:
@@ -95,7 +97,7 @@ def draw_voco(image: Tensor, predicted: Tensor | None) -> Figure:
     return figure
 
 
-def draw_slice(axes: Axes, image: Tensor, start: tuple[int, int, int], labels: Tensor, fontsize: float = 9) -> None:
+def draw_slice(axes: Axes, image: Tensor, start: tuple[int, int, int], labels: Tensor) -> None:
     """A slice with its base crops tinted by overlap and the random crop's box; patient's right on the left."""
     from matplotlib.patches import Rectangle
 
@@ -105,15 +107,15 @@ def draw_slice(axes: Axes, image: Tensor, start: tuple[int, int, int], labels: T
         overlap = float(labels[cell])
         axes.add_patch(Rectangle((x, y), side, side, facecolor=BLUE, alpha=0.65 * overlap, edgecolor="none"))
         axes.add_patch(Rectangle((x, y), side, side, fill=False, edgecolor="white", linewidth=1.2))
-        outlined(axes, (x + side - 4, y + side - 4), str(cell), fontsize - 1, va="top", ha="left")
+        outlined(axes, (x + side - 4, y + side - 4), str(cell), 8, va="top", ha="left")
         if overlap > 0:
             place = (x + side / 2, y + side / 2)
-            outlined(axes, place, f"{overlap:.0%}", fontsize + 2, fontweight="bold", va="center", ha="center")
+            outlined(axes, place, f"{overlap:.0%}", 11, fontweight="bold", va="center", ha="center")
     axes.add_patch(Rectangle(start[:2], side, side, fill=False, edgecolor=ORANGE, linewidth=2.6))
     axes.set(xlim=(width, 0), ylim=(0, height))
     axes.axis("off")
     for letter, x in (("R", width - 7), ("L", 7)):
-        outlined(axes, (x, height / 2), letter, fontsize, "#FFD166", ha="center", va="center")
+        outlined(axes, (x, height / 2), letter, 9, "#FFD166", ha="center", va="center")
 
 
 def outlined(
@@ -181,28 +183,50 @@ def arrow(axes: Axes, tail: tuple[float, float], head: tuple[float, float], colo
     axes.annotate("", xy=head, xytext=tail, arrowprops=look)
 
 
-def draw_bars(axes: Axes, labels: Tensor, predicted: Tensor | None = None, fontsize: float = 9) -> None:
+def draw_bars(axes: Axes, labels: Tensor, predicted: Tensor | None = None) -> None:
     """The position label, and beside it what a model predicts, one pair of bars a base crop."""
     cells = torch.arange(len(labels))
     width = 0.8 if predicted is None else 0.4
     axes.bar(cells - (0 if predicted is None else 0.2), labels, width, color=BLUE, label="overlap (label)")
     if predicted is not None:
         axes.bar(cells + 0.2, predicted, width, color=ORANGE, label="similarity (predicted)")
-        axes.legend(fontsize=fontsize - 1, frameon=False, loc="upper left", handlelength=1.2, borderpad=0)
+        axes.legend(fontsize=8, frameon=False, loc="upper left", handlelength=1.2, borderpad=0)
     top = 1.0 if predicted is None else 1.3  # room for the legend
     axes.set(xticks=cells.tolist(), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1], ylim=(0, top), xlim=(-0.6, len(labels) - 0.4))
-    axes.set_xlabel("base crop", fontsize=fontsize)
-    axes.tick_params(labelsize=fontsize)
+    axes.set_xlabel("base crop", fontsize=9)
+    axes.tick_params(labelsize=9)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def save_gif(image: Tensor, path: Path, frames: int = 32) -> None:
-    """A crop on a closed path through the volume, and its position label; few colours keep the file small."""
-    pictures = [moving_frame(image, path_start(i / frames)) for i in range(frames)]
-    palette = mosaic(pictures[::6]).quantize(128, Image.Quantize.MAXCOVERAGE)
+def save_gif(run_folder: Path | None, path: Path, frames: int = 32) -> None:
+    """The position explorer, whose sliders take its crop along a closed path; few colours keep the file small."""
+    explorer = explorer_of(run_folder)
+    pictures = [explorer_frame(explorer, i / frames) for i in range(frames)]
+    palette = mosaic(pictures[::6]).quantize(GIF_COLOURS, Image.Quantize.MAXCOVERAGE)
     small = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     small[0].save(path, save_all=True, append_images=small[1:], duration=150, loop=0, optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def explorer_of(run_folder: Path | None) -> viewers.PositionExplorer:
+    """The explorer of a subject that was not trained on; with a run's model, it predicts too."""
+    if run_folder is None:
+        volume = vl.samples.population_subject(SUBJECT_SEED, GRID.block_size)
+        return viewers.explore_positions(None, volume, GRID)
+    model = vl.load_model(run_folder / "final.pt")
+    explorer = viewers.explore_positions(
+        model, vl.samples.population(1, model.config.volume, first_seed=SUBJECT_SEED)[0]
+    )
+    explorer.depth.value = explorer.depth.max // 2
+    return explorer
+
+
+def explorer_frame(explorer: viewers.PositionExplorer, turn: float) -> Image.Image:
+    """The explorer's picture after a share of a figure of eight that reaches every border."""
+    shares = (1 + math.sin(2 * math.pi * turn)) / 2, (1 + math.sin(4 * math.pi * turn)) / 2
+    for slider, share in zip(explorer.sliders, shares, strict=False):
+        slider.value = round(share * slider.max)
+    return Image.open(io.BytesIO(explorer.picture.png)).convert("RGB")
 
 
 def mosaic(pictures: list[Image.Image]) -> Image.Image:
@@ -212,27 +236,6 @@ def mosaic(pictures: list[Image.Image]) -> Image.Image:
     for row, picture in enumerate(pictures):
         whole.paste(picture, (0, row * height))
     return whole
-
-
-def path_start(turn: float) -> tuple[int, int, int]:
-    """First voxel of the crop after a share of the path, a figure of eight that reaches every border."""
-    span = [block - side for block, side in zip(GRID.block_size, GRID.random_size, strict=True)]
-    x = span[0] / 2 * (1 + math.sin(2 * math.pi * turn))
-    y = span[1] / 2 * (1 + math.sin(4 * math.pi * turn))
-    return round(x), round(y), 0
-
-
-def moving_frame(image: Tensor, start: tuple[int, int, int]) -> Image.Image:
-    """One frame of the moving crop."""
-    from matplotlib.figure import Figure
-
-    labels = vl.position_labels(torch.tensor([start]), GRID)[0]
-    figure = Figure(figsize=(6, 3), dpi=90, facecolor="white")
-    draw_slice(figure.add_axes((0.0, 0.0, 0.5, 1.0)), image, start, labels)
-    bars = figure.add_axes((0.585, 0.2, 0.4, 0.66))
-    draw_bars(bars, labels)
-    bars.set_title("position label of the orange crop", fontsize=9)
-    return rendered(figure)
 
 
 def rendered(figure: Figure) -> Image.Image:
