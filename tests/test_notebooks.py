@@ -16,8 +16,10 @@ from nbclient.exceptions import DeadKernelError
 from voco_lite import notebooks
 from voco_lite.notebooks.build import SOLUTIONS, folder, notebook_text
 from voco_lite.notebooks.run import checked_parameters, notebook_path
+from widget_cells import MAKERS, calls
 
 NAMES = notebooks.names()
+INTERACTIVE = MAKERS | {"webgl_report"}
 VERSIONS = [(name, solution) for name in NAMES for solution in (False, True)]
 IDS = [f"{name}-{'solution' if solution else 'student'}" for name, solution in VERSIONS]
 
@@ -129,6 +131,30 @@ def test_a_notebook_opens_with(name, heading):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_says_what_one_should_see_and_asserts_it(name):
     assert "**What you should see:**" in source(name) and "checks.expect(" in source(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("phrase", ["**Try:**", "**What you should see:**"])
+def test_every_interactive_cell_stands_beside_what_to_try_and_what_to_see(name, phrase):
+    series = ["", *built(name).cells, ""]
+    for before, cell, after in zip(series, series[1:], series[2:], strict=False):
+        if cell and cell.cell_type == "code" and calls(cell.source) & INTERACTIVE:
+            beside = [text.source for text in (before, after) if text and text.cell_type == "markdown"]
+            assert phrase in "\n".join(beside), cell.source
+
+
+@pytest.mark.parametrize(("number", "explorers"), [
+    ("01", {"slices", "view"}), ("02", {"explore_positions", "view"}), ("03", {"similarity_map"}),
+    ("04", {"explore_positions"}), ("05", {"TrainingTheatre", "explore_positions"}), ("06", {"embedding_map"}),
+])  # fmt: skip
+def test_a_numbered_notebook_uses_its_explorers(number, explorers):
+    name = next(name for name in NAMES if name.startswith(number))
+    assert explorers <= set().union(*(calls(cell.source) for cell in cells(name, "code")))
+
+
+def test_the_gallery_shows_every_explorer():
+    made_by_functions = {name for name in MAKERS if name.islower()}
+    assert made_by_functions | {"TrainingTheatre"} <= set().union(*(calls(c.source) for c in cells("gallery", "code")))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -75,9 +75,10 @@ checks.expect("organs in the phantom", len(organs), between=(40, 117))
 # **What you should see:** the shape of the tensor, and more than 40 organs.
 #
 # ## Do widgets work?
-# Below are three slices through one point. Drag a slider: the picture and the line of text below it should change.
-# If you see a picture but no sliders, this notebook was saved or run without a front end. If nothing appears at all, run
-# `make setup` again and reload the page.
+# Below are three slices through one point. If you see a picture but no sliders, this notebook was saved or run without a
+# front end. If nothing appears at all, run `make setup` again and reload the page.
+#
+# **Try:** drag a slider, or click a slice: the picture and the line of text below it change. Raise *labels*.
 
 # %%
 browser = viewers.slices(volume, opacity=0.4)
@@ -99,6 +100,8 @@ print(browser.alt)
 # ## Can this browser draw in 3-D?
 # The explorers are pictures and work everywhere. A few cells also offer a view in 3-D, which the browser draws with
 # WebGL. This cell asks it.
+#
+# **Try:** open this notebook in another browser and run the cell again: each answers for itself.
 
 # %%
 viewers.webgl_report()

@@ -127,11 +127,29 @@ to_the_right = float(liver_mm[0] - body_mm[0])
 checks.expect("liver to the right of the body's middle, in mm", to_the_right, between=(15, 110))
 
 # %% [markdown]
-# **What you should see:** some 50 mm to the right. The line below every slice viewer tells the place of the voxel under
-# the cross; find the liver, on the *left* of the picture.
+# **What you should see:** some 50 mm to the right. Now with your own eyes:
+#
+# **Try:** click the liver, on the *left* of the picture, and then the spleen. Raise *labels*, and narrow the *window*.
 
 # %%
 viewers.slices(volume, opacity=0.3)
+
+# %% [markdown]
+# **What you should see:** the line below the picture tells the place under the cross in millimetres, R or L, and the
+# organ: R for the liver, L for the spleen.
+#
+# ## One call for slices and a body in 3-D
+# `viewers.view` lays labels, crops or heat over a volume. Where the browser has WebGL it draws a body to turn; elsewhere a
+# picture or a slice viewer stands in its place. Each organ has a colour; seven colours come round.
+#
+# **Try:** drag the body with the mouse to turn it, click into a slice to move the cross, scroll to go through the slices.
+
+# %%
+viewers.view(volume, labels=volume.labels)
+
+# %% [markdown]
+# **What you should see:** the same organs in the slices and on the body. R is on the left in all of them: the body looks
+# at you.
 
 # %% [markdown]
 # ## Files

@@ -88,6 +88,19 @@ checks.expect("sum of a label", float(labels[0].sum()), between=(0.999999, 1.000
 # %% [markdown]
 # A label sums to 1, because the base crops tile the block and every voxel of the crop lies in exactly one of them.
 #
+# ## The same in three dimensions
+# The base crops as boxes, the brighter the more of the first random crop they hold; the random crop is orange.
+#
+# **Try:** turn the body by dragging it, and click into a slice to see which boxes it cuts.
+
+# %%
+boxes = viewers.base_crop_boxes(grid, labels[0], first=middle)
+viewers.view(volume, boxes=[*boxes, (starts[0] + torch.tensor(middle), grid.random_size)])
+
+# %% [markdown]
+# **What you should see:** nine columns side by side, as high as the block, and an orange one of their size across some of
+# them. None lies on top of another: this grid does not divide the height.
+#
 # ### By hand
 # Along one axis, two boxes of one length L that start d voxels apart share L - d voxels, or none when d is L or more. The
 # shared volume is the product over the three axes, and its share is that divided by the volume of the crop.
@@ -120,15 +133,20 @@ checks.position_labels(my_position_labels)
 
 # %% [markdown]
 # ## Drag the crop
-# Click into the slice: the crop goes there. Or move the sliders, or, after a click, press the arrow keys. Watch the bars.
-# Where is one bar 1? Where are two of them equal? (`block z` moves the whole grid up and down the body. That changes the
-# picture but not the label, since this grid does not divide z.)
+# Here the crop is yours. No network is needed: the label is geometry.
+#
+# **Try:** click into the slice, and the crop goes there. Or move the sliders, or, after a click, press the arrow keys.
+# Where is one bar 1? Where are two of them equal?
 
 # %%
 explorer = viewers.explore_positions(None, volume, grid)
 explorer
 
 # %% [markdown]
+# **What you should see:** the bars pass over from one base crop to its neighbour while the crop crosses a border, and
+# their sum stays 1. `block z` moves the whole grid up and down the body. That changes the picture but not the label, since
+# this grid does not divide z.
+#
 # A cell can move the crop too, here onto a base crop, which makes its label a single 1:
 
 # %%
@@ -198,6 +216,8 @@ viewers.side_by_side(crops, [f"random crop {i}" for i in range(len(crops))])
 # ## Further than the paper: a grid in three dimensions
 # The published grids do not divide z, so nothing tells feet from head. Here is one that does; a crop now touches up to
 # eight base crops.
+#
+# **Try:** move *z*, and watch the coronal view in the middle. Find a place where all eight bars are alike.
 
 # %%
 edge = grid.block_size[0] // 3
@@ -205,6 +225,10 @@ cube = vl.CropGrid(cells=(2, 2, 2), crop_size=(edge, edge, edge))
 in_3d = vl.position_labels(vl.sample_starts(2000, cube, generator), cube)
 most = int((in_3d > 0).sum(-1).max())
 viewers.explore_positions(None, volume, cube)
+
+# %% [markdown]
+# **What you should see:** *z* now moves bars too: base crops with even numbers lie low, odd ones high. The more base crops
+# share a crop, the smaller every share is, and the harder the question.
 
 # %%
 checks.expect("most base crops touched in three dimensions", most, between=(8, 8))

@@ -168,20 +168,72 @@ def my_stop_gradient(crops, bases):
 checks.stop_gradient(my_stop_gradient)
 
 # %% [markdown]
-# ## What the teacher is good for
-# Now let the student learn. A callback looks at the weights after every step: how far have the student and the teacher
-# moved since the step before?
+# ## Watch both learn
+# Before the student learns, put a crop somewhere in a body that it will never be trained on. Blue is the truth, orange what
+# the *teacher's* vectors say. The picture will follow the training.
+#
+# **Try:** move the crop to a place that you like, then run the next cells. While they run, the kernel has no time for
+# sliders: the training itself draws the picture anew. Afterwards move the crop again.
 
 # %%
-model, trail = vl.VoCo(config), []
+model, place = vl.VoCo(config), torch.tensor([22, 11, 0])
+explorer = viewers.explore_positions(model, held_out[0])
+explorer.move(*place.tolist())
+explorer.depth.value = middle = explorer.depth.max // 2
+explorer
+
+# %% [markdown]
+# **What you should see:** at first a carpet of orange: everything is somewhat alike. While the network is trained, the
+# carpet sinks, and orange bars come to stand where the blue ones are.
+#
+# A callback looks on. It keeps the weights of every step. Now and then it draws the picture above anew, and keeps how far
+# the prediction of the crop at `place` is from the truth, summed over all base crops: by the teacher's vectors, and by
+# those that the student alone would give.
+
+# %%
+import copy
+
+grid, block = explorer.grid, held_out[0].data[..., middle : middle + explorer.grid.block_size[2]]
+true = vl.position_labels(place[None], grid)[0]
+
+
+def predictions(model):
+    alone = copy.deepcopy(model)
+    alone.teacher_projector.load_state_dict(model.projector.state_dict())
+    networks = {"teacher": model, "student": alone}
+    return {name: viewers.predict_overlaps(network, block, place, grid) for name, network in networks.items()}
+
+
+# %%
+trail, steps_seen, apart = [], [], {"teacher": [], "student": []}
 
 
 def watch(record, model):
     trail.append((weights(model.projector), weights(model.teacher_projector), distance(model)))
+    if record["step"] % max(STEPS // 12, 1) == 0:
+        explorer.refresh()
+        steps_seen.append(record["step"])
+        for name, predicted in predictions(model).items():
+            apart[name].append(float((predicted - true).abs().sum()))
 
 
-watch({}, model)
+watch({"step": 0}, model)
 vl.pretrain(model, dataset, config.train, callbacks=[watch])
+figure = viewers.plot_curves({name: (steps_seen, sums) for name, sums in apart.items()}, "step", "predicted minus true")
+figure
+
+# %%
+gained = apart["teacher"][0] - apart["teacher"][-1]
+checks.expect("sum that the teacher was off, before minus after", gained, between=(0.5, 8), applies=measured)
+
+# %% [markdown]
+# **What you should see:** both fall within a few steps, from several whole overlaps to one or two, and then go up and down,
+# for this is one crop only. Teacher and student differ most at the beginning, where the network changes fastest.
+#
+# ## What the teacher is good for
+# How far did the student and the teacher move in each step?
+
+# %%
 student, teacher = (torch.stack([entry[i] for entry in trail]) for i in (0, 1))
 steps = range(1, len(trail))
 moved = {name: (steps, x.diff(dim=0).norm(dim=1)) for name, x in (("student", student), ("teacher", teacher))}

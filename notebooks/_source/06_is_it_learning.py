@@ -218,6 +218,41 @@ checks.expect("spread with wrong labels", by_fault["labels"].spread, between=(0.
 gap = by_fault["healthy"].top1 - by_fault["labels"].top1
 checks.expect("top-1, healthy minus wrong labels", gap, between=(0.03, 0.7), applies=measured)
 
+# %% [markdown]
+# ## 5 · A map of crops
+# The gauges are numbers about vectors. Here are the vectors themselves: crops of all held-out subjects, near where the
+# network finds them alike. First the healthy run:
+#
+# **Try:** choose a *colour*: region of the body, subject, organ. Rest the mouse on a point to see its crop, or click it and
+# step on by the arrow keys.
+
+# %%
+by_name = {fault: models[run] for run, fault in truth.items()}
+crops = 40 if SIZE == "laptop" else 8
+atlas = viewers.embedding_map(by_name["healthy"], held_out, crops, seed=SEED)
+atlas
+
+# %% [markdown]
+# **What you should see:** patches of colour, crops from the back of the body at one end and from the front at the other,
+# while subjects are mixed: where a crop lies was kept, whose it is was left out. The line below says the same in numbers:
+# of a crop's nearest crops *in other subjects*, how many share its region, and how many would by chance.
+#
+# **Try:** the same for the run that collapsed.
+
+# %%
+fallen = viewers.embedding_map(by_name["collapse"], held_out, crops, seed=SEED)
+fallen
+
+# %%
+knows = {"healthy": atlas.shared["region"], "collapse": fallen.shared["region"]}
+more = knows["healthy"] - knows["collapse"]
+checks.expect("neighbours of one region, healthy minus collapse", more, between=(0.05, 0.8), applies=measured)
+
+# %% [markdown]
+# **What you should see:** nearly all crops on one spot or on one thread. Read the numbers on the axes, too: a plane
+# stretches whatever it is given, and these vectors differ far less than those above. The share of neighbours has fallen
+# toward chance.
+
 # %%
 viewers.plot_spectrum(embedded).save(Path(OUT) / "spectrum.png")
 for run, fault in truth.items():
@@ -229,6 +264,7 @@ vl.notebooks.write_results(
     spread={fault: found.spread for fault, found in by_fault.items()},
     effective_rank={fault: found.effective_rank for fault, found in by_fault.items()},
     verdicts={truth[run]: found.kind for run, found in verdicts.items()},
+    region_neighbours=knows,
 )
 
 # %% [markdown]

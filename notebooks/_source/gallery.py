@@ -35,7 +35,9 @@ measured = SIZE == "laptop" and training[0].source.startswith("abdomen-ct")  # w
 
 # %% [markdown]
 # ## Slices
-# Three slices through one point. Click a slice, or move *x*, *y* and *z*; raise *labels* to lay organs over the image.
+# Three slices through one point.
+#
+# **Try:** click a slice, or move *x*, *y* and *z*; raise *labels* to lay organs over the image; narrow the *window*.
 #
 # **What you should see:** the line below names the place in millimetres and the organ. R is the patient's right, drawn on
 # the left. With 48 voxels along each axis the image is coarse: a vertebra is some five voxels high.
@@ -46,7 +48,9 @@ viewers.slices(held_out[0], opacity=0.3)
 # %% [markdown]
 # ## What the network sees
 # The upper row shows crops as they are cut, the lower row as the network gets them, and below each what happened to it.
-# Random crops are framed in orange, base crops in blue. Step through the draws.
+# Random crops are framed in orange, base crops in blue.
+#
+# **Try:** step through the draws, and move through the slices of the crops.
 #
 # **What you should see:** the letters R, L, A and P follow the patient through flips and turns. Position labels stay as
 # they were, although a crop may stand on its head: the network has to recognise it all the same.
@@ -60,6 +64,12 @@ player
 # ## A training as it runs
 # The theatre sits in the list of callbacks. It costs at most three hundredths of the time, except in a run as short as
 # this one, where the first and the last picture weigh more; `theatre.share` says how much it was.
+#
+# **Try:** run the next cell, the training, and scroll back up: the picture changes while it runs.
+#
+# **What you should see:** upper left, the losses fall below *best constant*. Upper right, held-out crops are found more
+# often. Lower left, the vectors keep many directions, so nothing collapses. Lower right, the orange bars of one crop come
+# to stand where the blue ones are.
 
 # %%
 theatre = viewers.TrainingTheatre(held_out, every=5)
@@ -73,29 +83,54 @@ history = vl.pretrain(
 print(f"{theatre.pictures} pictures took {theatre.share:.1%} of the time")
 theatre.picture
 
-# %% [markdown]
-# **What you should see:** upper left, the losses fall below *best constant*. Upper right, held-out crops are found more
-# often. Lower left, the vectors keep many directions, so nothing collapses. Lower right, the orange bars of one crop come
-# to stand where the blue ones are.
-
 # %%
 rank = history.last_held_out.effective_rank
-gain = history.last_held_out.top1 - history.first_held_out.top1
-checks.expect("gain in position top-1", gain, between=(0.05, 0.45), applies=measured)
+learnt = history.last_held_out.top1 - history.first_held_out.top1
+checks.expect("gain in position top-1", learnt, between=(0.05, 0.45), applies=measured)
 
 # %% [markdown]
 # ## One crop, moved by hand
-# Click into the slice to put the crop there, or use the sliders: blue is the truth, orange what the network says.
+# Blue is the truth, orange what the network says.
 #
-# **What you should see:** the bars change hands while the crop crosses a border between two cells. Try a crop in the air.
+# **Try:** click into the slice to put the crop there, or use the sliders. Then a crop in the air.
+#
+# **What you should see:** the bars change hands while the crop crosses a border between two cells. In the air there is
+# nothing to recognise.
 
 # %%
 viewers.explore_positions(model, held_out[0])
 
 # %% [markdown]
+# ## A grid that asks for the height
+# The grid above is flat: three by three cells, none above another. This one has two cells along each axis, and a network
+# of its own. The coronal view shows the height.
+#
+# **Try:** move *z* alone, from one end to the other. Then *y*.
+#
+# **What you should see:** along *z*, blue passes from base crops with even numbers to their odd neighbours, the ones above.
+# Orange follows, but less surely than along *y*: front and back differ more than a place and the one above it.
+
+# %%
+in_3d = config.changed(cells=(2, 2, 2), crop_size=(24, 24, 24), network_size=(16, 16, 16))
+model_3d = vl.VoCo(in_3d)
+vl.pretrain(model_3d, vl.VoCoDataset(training, in_3d.crops, seed=SEED), in_3d.train)
+cube = viewers.explore_positions(model_3d, held_out[0])
+cube
+
+# %%
+found, untrained = (vl.measure_held_out(network, held_out, in_3d.crops) for network in (model_3d, vl.VoCo(in_3d)))
+print(
+    f"position top-1: {untrained.top1:.2f} untrained, {found.top1:.2f} trained, {found.chance:.2f} for a cell at random"
+)
+gain = found.top1 - untrained.top1
+checks.expect("gain in position top-1 on the 3-D grid", gain, between=(0.05, 0.45), applies=measured)
+
+# %% [markdown]
 # ## What looks like this base crop?
 # Crops are slid over the whole subject, and each is compared with one base crop, the orange box. Heat marks the middles
 # of the crops that are alike; the pink cross is the most similar one. Left before training, right after it.
+#
+# **Try:** click another place to choose its base crop, and move *slice*.
 
 # %%
 networks = {"untrained": vl.VoCo(config), "trained": model}
@@ -108,7 +143,9 @@ likeness
 # the body is somewhat alike.
 #
 # Now without a shared voxel: the base crop stays in one subject, and crops are slid over another one. The box shows where
-# the anatomy truly lies there. Click a place to choose the base crop that belongs there, and move *slice*.
+# the anatomy truly lies there.
+#
+# **Try:** click a place to choose the base crop that belongs there, and move *slice*.
 
 # %%
 across = viewers.similarity_map(networks, held_out[0], slid_over=held_out[1], stride=4, plane="coronal")
@@ -125,7 +162,9 @@ checks.expect("similarity elsewhere, untrained minus trained", sharper, between=
 # ## One call, several ways to look
 # `viewers.view` takes a volume, and labels, crops or heat to draw over it. In a browser with WebGL it shows slices and a
 # body to turn; without one it leaves a picture in their place, so that nothing is lost. Here are the base crops, coloured
-# by how much of a random crop each holds, and that crop in orange. Turn the body with the mouse; click into a slice.
+# by how much of a random crop each holds, and that crop in orange.
+#
+# **Try:** turn the body with the mouse; click into a slice.
 #
 # **What you should see:** the brighter a base crop's frame, the more of the orange crop lies in it.
 
@@ -136,8 +175,9 @@ crops = [*viewers.base_crop_boxes(grid, vl.position_labels(start, grid)[0]), (st
 viewers.view(held_out[0], boxes=crops, backend="niivue")
 
 # %% [markdown]
-# The same by plotly, with heat in place of slices: where crops look like the base crop of the similarity map above. Hover
-# over a frame to read its place and share.
+# The same by plotly, with heat in place of slices: where crops look like the base crop of the similarity map above.
+#
+# **Try:** hover over a frame to read its place and share; click a name in the legend to hide it.
 #
 # **What you should see:** the orange surface holds the crops that the trained network finds most alike. The other
 # backends are "slices", sliders without WebGL, and "static", one picture.
@@ -148,8 +188,13 @@ viewers.view(held_out[0], boxes=crops, heat=alike, backend="plotly")
 
 # %% [markdown]
 # ## Point across subjects
-# Click a place in A, the orange cross. The crop around it is compared with crops of B: the pink cross is the most
-# similar one, the blue ring is where the same anatomy truly lies. We know that, because both subjects are bent from one.
+# The crop around a place in A, the orange cross, is compared with crops of B: the pink cross is the most similar one, the
+# blue ring is where the same anatomy truly lies. We know that, because both subjects are bent from one.
+#
+# **Try:** click a vertebra in A, then the skin, then somewhere in the middle of the liver.
+#
+# **What you should see:** ring and cross are some voxels apart, and the distance in mm stands below. Where the body looks
+# alike for a long way, they part.
 
 # %%
 pointer = viewers.point_across(model, held_out[0], held_out[1], stride=4)
@@ -208,8 +253,9 @@ checks.expect("median of this encoder, in nearest crops", ours / floor, between=
 # `vl.load_model("runs/05_pretrain/…/final.pt")`, with subjects prepared by its `config.volume`.
 #
 # ## A map of many crops
-# Each point is a crop; near means alike. Choose the *colour*, and let the mouse rest on a point: its crop is shown beside
-# the map. With plotly you can hover instead: `atlas.figure()`.
+# Each point is a crop; near means alike. With plotly you can hover too: `atlas.figure()`.
+#
+# **Try:** choose the *colour*, and let the mouse rest on a point: its crop is shown beside the map.
 
 # %%
 atlas = viewers.embedding_map(model, held_out, crops=60 if SIZE == "laptop" else 12, seed=SEED)

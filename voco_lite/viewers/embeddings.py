@@ -120,7 +120,7 @@ class EmbeddingMap(PictureBox):
     def _new_stage(self) -> Stage:
         """Axes for the map, with room for the legend, and for one crop."""
         figure = new_figure(10, 4.2, quick=True)
-        figure.subplots_adjust(left=0.06, right=0.99, bottom=0.12, top=0.92, wspace=0.5)
+        figure.subplots_adjust(left=0.08, right=0.99, bottom=0.12, top=0.92, wspace=0.5)
         plane, crop = figure.subplots(1, 2, width_ratios=(1.9, 1))
         plane.tick_params(labelsize=7)
         plane.set_xlabel("first direction, no unit", fontsize=8)
