@@ -50,13 +50,14 @@ def condition(settings, **fields):
 
 TUNED = condition({"tries": [{"learning_rate": 1e-3}, {"learning_rate": 1e-2}]}, trials=2)
 BOUND = condition({"labels": "all"}, reference=True)
+RIDGE = condition({"head": "ridge", "start": "pretrained"}, pretraining_steps=1, reference=True)
 PLACE = condition({"start": "coordinates"}, reference=True)
 
 
 # Conditions
 
 
-@pytest.mark.parametrize("name", ["ci"])
+@pytest.mark.parametrize("name", ["ci", "population", "probes"])
 def test_every_protocol_of_the_package_can_be_run(name):
     protocol = read_protocol(find_protocol(name))
     material, plans = plan_conditions(protocol)
@@ -86,6 +87,8 @@ def test_each_try_is_a_fine_tuning_of_its_own():
         ({}, {"pretraining_steps": 1}, "where pretraining_steps is above 0"),
         ({}, {"trials": 2}, "one try for each of 2 trials, got 0"),
         ({"tries": [{}]}, {}, "one try for each of 1 trials, got 1"),
+        ({"head": "ridge"}, {}, "Mark it reference"),
+        ({"start": "coordinates"}, {}, "Mark it reference"),
         ({"begin": "untrained"}, {}, "unknown fields"),
         ({"start": "elsewhere"}, {}, "must be one of"),
         ({"train": {"mode": "half"}}, {}, "must be one of"),
@@ -108,14 +111,14 @@ def test_what_cells_decide_is_no_setting_of_all(train):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A runner over ten phantoms, and its cells of the first seed by condition."""
-    protocol = tiny(TUNED, {**BOUND, "name": "all labels"}, {**PLACE, "name": "place"})
+    protocol = tiny(TUNED, {**BOUND, "name": "all labels"}, {**PLACE, "name": "place"}, {**RIDGE, "name": "ridge"})
     runner = SegmentationRunner(protocol, tmp_path_factory.mktemp("benchmark"))
     split = protocol.assign(list(runner.subjects))
     cells = plan_cells(protocol, split, "validation")
     return runner, {cell.condition.name: cell for cell in cells if cell.pretraining_seed == 0}
 
 
-@pytest.mark.parametrize("name", ["voco", "scratch", "other", "all labels", "place"])
+@pytest.mark.parametrize("name", ["voco", "scratch", "other", "all labels", "place", "ridge"])
 def test_a_cell_scores_the_subjects_that_were_asked_for(runs, name):
     runner, cells = runs
     scores = runner(cells[name])["dice"]

@@ -56,6 +56,7 @@ class Recipe:
     Attributes:
         start: "pretrained" and "untrained" encoders are fine-tuned; "coordinates" looks at no image and gives each
             voxel the class that labelled subjects have most often at the same place.
+        head: "network" fine-tunes a decoder; "ridge" fits a linear map of frozen features in closed form (dense probe).
         labels: "all" shows the labels of every training subject, whatever the number asked for: an upper bound.
         pretraining: Fields of `PretrainConfig` that differ from the preset, as `PretrainConfig.preset` takes them.
         train: Fields of `FinetuneConfig` that differ from the others'; only such as leave the budget alone.
@@ -64,6 +65,7 @@ class Recipe:
     """
 
     start: Literal["pretrained", "untrained", "coordinates"] = "untrained"
+    head: Literal["network", "ridge"] = "network"
     labels: Literal["few", "all"] = "few"
     pretraining: dict = field(default_factory=dict)
     train: dict = field(default_factory=dict)
@@ -108,6 +110,10 @@ def _plan(condition: Condition, material: Material) -> Plan:
         (recipe.start == "pretrained") == (condition.pretraining_steps > 0),
         f'{where} must have start = "pretrained" where pretraining_steps is above 0 and only there, got '
         f"{recipe.start!r} and {condition.pretraining_steps}. Correct one of them.",
+    )
+    require(
+        condition.reference or (recipe.head == "network" and recipe.start != "coordinates"),
+        f"{where} takes no steps of fine-tuning, so that it has no equal budget. Mark it reference = true.",
     )
     require(
         len(recipe.tries) == (condition.trials if condition.trials > 1 else 0),

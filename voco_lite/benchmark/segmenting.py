@@ -23,6 +23,7 @@ from voco_lite.config import PretrainConfig, Size
 from voco_lite.dataset import VoCoDataset
 from voco_lite.dataset.order import mixed_seed
 from voco_lite.downstream import Split, Start, fit, pretrained, score_subjects
+from voco_lite.downstream.dense_probe import DenseProbe, DenseProbeConfig
 from voco_lite.downstream.metrics import Classes, dice
 from voco_lite.downstream.organs import organ_classes
 from voco_lite.downstream.segmentation import SegmentationConfig, SegmentationTask
@@ -64,6 +65,11 @@ class SegmentationRunner:
             cell = replace(cell, labelled=cell.unlabelled)
         if plan.recipe.start == "coordinates":
             return {METRIC: {subject.source: self._dice_of_place(cell, subject) for subject in scored}}
+        if plan.recipe.head == "ridge":
+            config = DenseProbeConfig(self.config.organs, self.config.patch_size)
+            return {
+                METRIC: DenseProbe(self._named(cell.labelled), scored, config).measure(self._start(plan, cell).encoder)
+            }
         return {METRIC: score_subjects(self._fit(plan, cell), scored)}
 
     def _fit(self, plan: Plan, cell: Cell) -> SegmentationTask:
