@@ -20,11 +20,12 @@ FUNCTIONS = [
     "megabytes", "value_at", "window", "position_mm", "new_shape", "grid_starts", "position_labels",
     "position_similarity", "positive_term", "negative_term", "reachable_crop", "ema", "half_life", "stop_gradient",
     "top1", "orthogonal_level", "effective_rank", "merged_corners", "inflated_channels", "averaged_gradients",
-    "micro_batches", "best_match", "same_share",
+    "micro_batches", "best_match", "same_share", "dice_of_an_organ",
 ]  # fmt: skip
 VALUES = {
     "four_quarters": lambda answer: checks.four_quarters(answer, GRID),
     "why_untrained_is_good": checks.why_untrained_is_good,
+    "what_one_run_says": checks.what_one_run_says,
     "diagnosis": lambda answer: checks.diagnosis(answer, TRUTH),
 }
 
@@ -263,3 +264,16 @@ def test_a_band_upside_down_is_refused():
 def test_checks_use_no_assert_statement():
     trees = [ast.parse(inspect.getsource(sys.modules[getattr(checks, name).__module__])) for name in FUNCTIONS]
     assert not any(isinstance(node, ast.Assert) for tree in trees for node in ast.walk(tree))
+
+
+@pytest.mark.parametrize("letter", ["a", "b", "d"])
+def test_one_run_never_names_a_winner(letter, capsys):
+    assert said(capsys, "what_one_run_says", letter).startswith("✗")
+    assert said(capsys, "what_one_run_says", "C").startswith("✓")
+
+
+def test_the_dice_of_the_exercise_is_monai_s(capsys):
+    from monai.metrics import compute_dice
+
+    monai = lambda p, t: compute_dice(p[None, None].float(), t[None, None].float())[0, 0]  # noqa: E731
+    assert said(capsys, "dice_of_an_organ", monai).startswith("✓")

@@ -9,6 +9,7 @@ from voco_lite.checks.on_crops import four_quarters, grid_starts, position_label
 from voco_lite.checks.on_explorers import best_match, same_share
 from voco_lite.checks.on_losses import negative_term, position_similarity, positive_term, reachable_crop
 from voco_lite.checks.on_processes import averaged_gradients, micro_batches
+from voco_lite.checks.on_segmentation import dice_of_an_organ, what_one_run_says
 from voco_lite.checks.on_teacher import ema, half_life, stop_gradient
 from voco_lite.checks.on_training import diagnosis, effective_rank, orthogonal_level, top1, why_untrained_is_good
 from voco_lite.checks.on_volumes import megabytes, new_shape, position_mm, value_at, window
@@ -19,6 +20,7 @@ __all__ = [
     "averaged_gradients",
     "best_match",
     "diagnosis",
+    "dice_of_an_organ",
     "effective_rank",
     "ema",
     "expect",
@@ -41,6 +43,7 @@ __all__ = [
     "stop_gradient",
     "top1",
     "value_at",
+    "what_one_run_says",
     "why_untrained_is_good",
     "window",
 ]
