@@ -5,6 +5,7 @@ Blocks of the decoders are MONAI's (`UnetrUpBlock`, `UnetOutBlock`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -19,6 +20,22 @@ from voco_lite.encoders import Encoder, SwinEncoder
 Crops = Float[Tensor, "crops channel x y z"]
 Logits = Float[Tensor, "crops classes x y z"]
 _FINEST = 12  # channels at the resolution of the crop, where the encoder has none
+
+
+def upward(channels: Sequence[int], strides: Sequence[int]) -> nn.ModuleList:
+    """Blocks that lead from each map to the next finer one, from fine to coarse."""
+    return nn.ModuleList(
+        UnetrUpBlock(3, coarse, fine, 3, below // above, "batch")
+        for (fine, coarse), (above, below) in zip(pairwise(channels), pairwise(strides), strict=True)
+    )
+
+
+def climb(ups: nn.ModuleList, maps: Sequence[Tensor]) -> Tensor:
+    """From the coarsest of the maps, given from fine to coarse, up to the finest."""
+    x = maps[-1]
+    for up, finer in zip(reversed(ups), reversed(maps[:-1]), strict=True):
+        x = up(x, finer)
+    return x
 
 
 class UNet(TaskNetwork):
@@ -38,10 +55,7 @@ class UNet(TaskNetwork):
             # The encoder has no map at the crop's own resolution; the crop itself joins there.
             self.stem = nn.Conv3d(in_channels, _FINEST, 3, padding=1)
             channels, strides = (_FINEST, *channels), (1, *strides)
-        self.ups = nn.ModuleList(
-            UnetrUpBlock(3, coarse, fine, 3, below // above, "batch")
-            for (fine, coarse), (above, below) in zip(pairwise(channels), pairwise(strides), strict=True)
-        )
+        self.ups = upward(channels, strides)
         self.out = UnetOutBlock(3, channels[0], classes)
 
     def forward(self, crops: Crops) -> Logits:
@@ -49,10 +63,7 @@ class UNet(TaskNetwork):
         maps = list(self.encoder(crops).maps)
         if self.stem is not None:
             maps.insert(0, self.stem(crops))
-        x = maps.pop()
-        for up, finer in zip(reversed(self.ups), reversed(maps), strict=True):
-            x = up(x, finer)
-        return self.out(x)
+        return self.out(climb(self.ups, maps))
 
 
 class SwinUNETR(TaskNetwork):
