@@ -214,13 +214,13 @@ viewers.side_by_side(crops, [f"random crop {i}" for i in range(len(crops))])
 # needs to be.
 #
 # ## Further than the paper: a grid in three dimensions
-# The published grids do not divide z, so nothing tells feet from head. Here is one that does; a crop now touches up to
-# eight base crops.
+# The published grids do not divide z, so nothing tells feet from head. Here is one that does, and whose block is the whole
+# volume; a crop now touches up to eight base crops.
 #
 # **Try:** move *z*, and watch the coronal view in the middle. Find a place where all eight bars are alike.
 
 # %%
-edge = grid.block_size[0] // 3
+edge = min(volume.shape) // 2
 cube = vl.CropGrid(cells=(2, 2, 2), crop_size=(edge, edge, edge))
 in_3d = vl.position_labels(vl.sample_starts(2000, cube, generator), cube)
 most = int((in_3d > 0).sum(-1).max())

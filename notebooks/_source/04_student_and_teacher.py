@@ -179,7 +179,6 @@ checks.stop_gradient(my_stop_gradient)
 model, place = vl.VoCo(config), torch.tensor([22, 11, 0])
 explorer = viewers.explore_positions(model, held_out[0])
 explorer.move(*place.tolist())
-explorer.depth.value = middle = explorer.depth.max // 2
 explorer
 
 # %% [markdown]
@@ -193,7 +192,8 @@ explorer
 # %%
 import copy
 
-grid, block = explorer.grid, held_out[0].data[..., middle : middle + explorer.grid.block_size[2]]
+grid, first = explorer.grid, explorer.depth.value
+block = held_out[0].data[..., first : first + grid.block_size[2]]
 true = vl.position_labels(place[None], grid)[0]
 
 

@@ -182,12 +182,13 @@ print(f"The run is {verdict}")
 # %%
 untrained = vl.VoCo(config).to(next(model.parameters()).device)
 starts = vl.sample_starts(2, dataset.grid, torch.Generator().manual_seed(SEED))
-block = held_out[0].data[(slice(None), *(slice(0, n) for n in dataset.grid.block_size))]
+bottom = (held_out[0].shape[2] - dataset.grid.block_size[2]) // 2
+block = held_out[0].data[..., bottom : bottom + dataset.grid.block_size[2]]
 
 
 def show(network):
     predicted = torch.stack([viewers.predict_overlaps(network, block, start, dataset.grid) for start in starts])
-    return viewers.show_position_labels(held_out[0], starts, dataset.grid, predicted)
+    return viewers.show_position_labels(held_out[0], starts, dataset.grid, predicted, first=(0, 0, bottom))
 
 
 show(untrained)

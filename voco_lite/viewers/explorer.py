@@ -31,7 +31,7 @@ class PositionExplorer(MovableBox):
 
     Attributes:
         sliders: First voxel of the crop along x, y and z, counted from the block's.
-        depth: First slice of the block in a volume that is deeper than it.
+        depth: First slice of the block in a volume that is deeper than it; the middle at first.
         labels: True overlaps with the base crops.
         predicted: Predicted overlaps; None without a model.
     """
@@ -55,7 +55,9 @@ class PositionExplorer(MovableBox):
         self._planes = [PLANES[name] for name in (("axial", "coronal") if spans[2] else ("axial",))]
         self._stage = _new_stage(len(self._planes))
         deeper = first_channel(volume).shape[2] - grid.block_size[2]
-        self.depth = ipywidgets.IntSlider(0, 0, deeper, description="block z", continuous_update=model is None)
+        self.depth = ipywidgets.IntSlider(
+            deeper // 2, 0, deeper, description="block z", continuous_update=model is None
+        )
         x, y, z = (size // 2 for size in grid.random_size)
         super().__init__(sliders, [self.depth] if deeper else [], offset=(x, y, z))
         self.depth.observe(self._draw, names="value")
