@@ -140,6 +140,31 @@ def test_patches_show_an_organ_in_the_middle_as_often_as_asked():
     assert all((always.sample(0, torch.Generator().manual_seed(s))["classes"] > 0).any() for s in range(20))
 
 
+def test_by_organ_a_small_one_is_in_the_middle_as_often_as_a_large_one():
+    subject = body(0)
+    cube = (subject.labels == 7).nonzero()
+    subject.labels[subject.labels == 7] = 0
+    subject.labels[tuple(cube[len(cube) // 2])] = 7  # one voxel is left of it
+
+    def middles(**changes):
+        made = SegmentationTask(start(), Split([subject]), settings(patch_size=(8, 8, 8), **changes))
+        drawn = [made.sample(0, torch.Generator().manual_seed(seed))["classes"] for seed in range(60)]
+        return [int(patch[0, 4, 4, 4]) for patch in drawn]
+
+    by_organ, by_voxel = middles(foreground_share=1.0, by_organ=True), middles(foreground_share=1.0)
+    assert set(by_organ) == {1, 2} and 15 <= by_organ.count(2) <= 45
+    assert by_voxel.count(2) <= 5
+    assert 10 <= middles(foreground_share=0.5, by_organ=True).count(0) <= 50
+
+
+def test_by_organ_a_subject_may_lack_an_organ():
+    subject = body(0)
+    subject.labels[subject.labels == 7] = 0
+    made = SegmentationTask(start(), Split([subject]), settings(foreground_share=1.0, by_organ=True))
+    patches = [made.sample(0, torch.Generator().manual_seed(seed))["classes"] for seed in range(10)]
+    assert all((patch == 1).any() for patch in patches)
+
+
 def test_a_draw_depends_on_its_generator_alone_and_image_and_classes_stay_together():
     made = task(shift=0.0)
     one, other = (made.sample(0, torch.Generator().manual_seed(5)) for _ in range(2))
