@@ -14,6 +14,7 @@ BRIEF = {
     "losses": ["--rounds", "1"],
     "step": ["--preset", "ci", "--rounds", "1"],
     "subjects": ["--subjects", "1"],
+    "theatre": ["--preset", "ci", "--steps", "4", "--rounds", "1"],
     "viewers": ["--rounds", "1", "--voxels", "48"],
 }
 
