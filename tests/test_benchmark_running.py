@@ -1,4 +1,4 @@
-"""The benchmark of segmentation: settings of its conditions, its runner at tiny size, the report, the command."""
+"""The benchmark of segmentation: settings of its conditions, and its runner at tiny size."""
 
 import json
 from dataclasses import replace
@@ -6,47 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tiny_benchmark import condition, tiny
 from voco_lite.benchmark import segmenting
 from voco_lite.benchmark.conditions import plan_conditions
-from voco_lite.benchmark.protocol import SubjectSplit, build_protocol, find_protocol, read_protocol
-from voco_lite.benchmark.report import read_report, write_report
-from voco_lite.benchmark.running import fit_folder, plan_cells, run_benchmark
+from voco_lite.benchmark.protocol import find_protocol, read_protocol
+from voco_lite.benchmark.running import fit_folder, plan_cells
 from voco_lite.benchmark.segmenting import SegmentationRunner, likeliest_by_place
-from voco_lite.benchmark.speeds import Speed, speed_rows
-from voco_lite.cli import main
-
-SUBJECTS = [f"subject {n}" for n in range(8)]
-TRAIN = {"batch_size": 2, "gauge_every": 1, "log_every": 1, "warmup_steps": 0, "device": "cpu", "precision": "fp32"}
-
-
-def table(*more, **changes):
-    """A protocol with two conditions of two steps, and further ones, as its plain table."""
-    settings = {"preset": "ci", "source": "phantom", "subjects": 10, "organs": ["liver"], "patch_size": [16, 16, 16]}
-    conditions = [
-        {"name": "voco", "pretraining_steps": 1, "finetuning_steps": 2, "settings": {"start": "pretrained"}},
-        {"name": "scratch", "finetuning_steps": 2},
-        *more,
-    ]
-    return {
-        "name": "tiny",
-        "metric": "dice",
-        "labelled": [1],
-        "pretraining_seeds": [0, 1, 2],
-        "finetuning_seeds": [0],
-        "comparisons": [["voco", "scratch"]],
-        "split": {"validation": 1, "test": 5},
-        "settings": {**settings, "train": TRAIN, **changes},
-        "conditions": conditions,
-    }
-
-
-def tiny(*more, **changes):
-    return build_protocol(table(*more, **changes))
-
-
-def condition(settings, **fields):
-    return {"name": "other", "finetuning_steps": 2, "settings": settings, **fields}
-
 
 TUNED = condition({"tries": [{"learning_rate": 1e-3}, {"learning_rate": 1e-2}]}, trials=2)
 BOUND = condition({"labels": "all"}, reference=True)
@@ -145,7 +110,7 @@ def test_the_best_try_on_validation_subjects_is_taken(runs):
     runner, cells = runs
     task = runner._fit(runner.plans["other"], cells["other"])
     scores = [
-        max(json.loads(line)["validation/score"] for line in (folder / "log.jsonl").read_text().splitlines())
+        max(json.loads(line).get("validation/score", 0.0) for line in (folder / "log.jsonl").read_text().splitlines())
         for folder in (fit_folder(runner.folder, cells["other"], number) for number in (0, 1))
     ]
     [kept] = segmenting.score_subjects(task, runner.validation).values()
@@ -178,157 +143,3 @@ def test_place_alone_copies_a_single_label_map_and_votes_among_several():
 def test_place_alone_follows_another_grid():
     one = torch.tensor([1, 2], dtype=torch.uint8).view(2, 1, 1)
     assert likeliest_by_place([one], (4, 1, 1)).flatten().tolist() == [1, 1, 2, 2]
-
-
-# The report
-
-
-def curve(folder, scores):
-    folder.mkdir(parents=True)
-    records = [json.dumps({"step": 10 * n, "validation/score": s}) + "\n" for n, s in enumerate(scores, start=1)]
-    (folder / "log.jsonl").write_text("".join(records))
-
-
-def fake(cell):
-    """Dice of a run that trains nothing: pre-training is worth 0.3."""
-    gain = 0.3 * (cell.condition.pretraining_steps > 0) + 0.01 * cell.pretraining_seed
-    return {"dice": {name: 0.4 + gain + 0.01 * (int(name[-1]) % 3) for name in cell.scored}}
-
-
-def fake_fits(place, protocol):
-    """Logs: the pre-trained runs get to 0.5 twice as fast."""
-    for cell in plan_cells(protocol, protocol.assign(SUBJECTS), "test"):
-        scores = (0.25, 0.5, 0.5, 0.5) if cell.condition.pretraining_steps else (0.0, 0.25, 0.375, 0.5)
-        curve(fit_folder(place, cell, 0), scores)
-
-
-def test_a_report_is_rebuilt_from_the_raw_scores(tmp_path):
-    protocol = tiny()
-    result = run_benchmark(protocol, SUBJECTS, noisy, tmp_path, stage="test")
-    fake_fits(tmp_path, protocol)
-    written = write_report(tmp_path, "test")
-    for name in ("cells", "comparisons.csv", "report.md"):
-        remove(tmp_path / "test" / name)
-    assert read_report(tmp_path, "test") == written
-    assert written.comparisons == result.comparisons and written.missing == 0
-    assert [row["verdict"] for row in written.verdicts()] == [found.verdict for found in result.comparisons]
-
-
-def noisy(cell):
-    scores = fake(cell)["dice"]
-    return {"dice": {name: score + 0.002 * (hash_of(cell, name) % 7) for name, score in scores.items()}}
-
-
-def hash_of(cell, name):
-    return sum(map(ord, cell.condition.name + name)) * (cell.pretraining_seed + 3)
-
-
-def remove(path):
-    for inner in path.iterdir() if path.is_dir() else ():
-        inner.unlink()
-    path.rmdir() if path.is_dir() else path.unlink()
-
-
-def test_steps_until_nine_tenths_of_scratch_are_those_of_straight_lines(tmp_path):
-    protocol = tiny()
-    run_benchmark(protocol, SUBJECTS, noisy, tmp_path)
-    fake_fits(tmp_path, protocol)
-    report = write_report(tmp_path, "validation")
-    assert len(report.speeds) == 3
-    # 0.45 lies 4/5 of the way from step 10 to 20, and 3/5 of that from 30 to 40.
-    assert {(speed.first_steps, speed.second_steps) for speed in report.speeds} == {(18.0, 36.0)}
-    assert report.speeds[0].second_height == pytest.approx((0.125 + 0.3125 + 0.4375) / 3)
-    assert "36" in str(report)
-
-
-def test_a_run_that_never_arrives_counts_as_later_than_all():
-    runs = [Speed("a", "b", 1, seed, 0, steps, 10.0, 0.1, 0.1) for seed, steps in enumerate((None, 20.0, None))]
-    assert speed_rows(runs)[0]["steps of first"] == "never" and speed_rows(runs)[0]["steps of second"] == "10"
-    assert speed_rows(runs[:2])[0]["steps of first"] == "never" and speed_rows(runs[1:2])[0]["steps of first"] == "20"
-
-
-def test_an_unfinished_benchmark_is_reported_without_verdicts(tmp_path):
-    run_benchmark(tiny(), SUBJECTS, noisy, tmp_path, stage="test", seconds=-1)
-    report = write_report(tmp_path, "test")
-    assert report.missing == 6 and report.comparisons == []
-    assert "6 runs have not been done" in str(report)
-
-
-def test_validation_scores_come_without_verdicts(tmp_path):
-    run_benchmark(tiny(), SUBJECTS, noisy, tmp_path)
-    report = write_report(tmp_path, "validation")
-    assert report.comparisons == [] and "decide nothing" in str(report)
-
-
-def test_a_record_that_was_changed_is_refused(tmp_path):
-    run_benchmark(tiny(), SUBJECTS, noisy, tmp_path)
-    file = tmp_path / "protocol.json"
-    file.write_text(file.read_text().replace('"finetuning_steps": 2', '"finetuning_steps": 3'))
-    with pytest.raises(ValueError, match="was changed after the benchmark began"):
-        read_report(tmp_path, "validation")
-
-
-def test_a_folder_without_a_benchmark_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="Give the folder of a benchmark"):
-        read_report(tmp_path, "test")
-
-
-# The command
-
-
-class FakeRunner:
-    """Stands in for what trains."""
-
-    subjects = dict.fromkeys(SUBJECTS)
-
-    def __init__(self, protocol, folder):
-        self.split: SubjectSplit = protocol.assign(SUBJECTS)
-
-    def __call__(self, cell):
-        return noisy(cell)
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch):
-    """Runs `benchmark` on a file with the tiny protocol."""
-    monkeypatch.setattr(segmenting, "SegmentationRunner", FakeRunner)
-    file = tmp_path / "tiny.toml"
-    file.write_text(toml(table()))
-    return lambda *more: main(["benchmark", str(file), "--folder", str(tmp_path / "run"), *more])
-
-
-def toml(content):
-    """A protocol as TOML, whose inline tables are near to JSON."""
-    lines = [f"{name} = {inline(value)}" for name, value in content.items()]
-    return "\n".join(lines) + "\n"
-
-
-def inline(value):
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{name} = {inline(item)}" for name, item in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(inline(item) for item in value) + "]"
-    return json.dumps(value)
-
-
-def test_the_command_runs_and_reports_and_reports_again(command, tmp_path, capsys):
-    assert command("--stage", "test") == 0, capsys.readouterr().err
-    first = capsys.readouterr().out
-    assert "| voco | scratch |" in first and (tmp_path / "run/test/comparisons.csv").is_file()
-    assert command("--stage", "test", "--report") == 0
-    assert capsys.readouterr().out == first
-
-
-def test_the_command_opens_the_test_subjects_only_when_told(command, tmp_path, capsys):
-    assert command() == 0, capsys.readouterr().err
-    assert not (tmp_path / "run/test_opened.json").exists() and "decide nothing" in capsys.readouterr().out
-
-
-def test_the_command_stops_in_time_and_goes_on(command, tmp_path, capsys):
-    assert command("--minutes", "-1") == 0 and "6 runs have not been done" in capsys.readouterr().out
-    assert command() == 0 and "have not been done" not in capsys.readouterr().out
-
-
-def test_the_command_names_a_protocol_that_is_not_there(capsys):
-    assert main(["benchmark", "nothing.toml"]) == 2
-    assert "There is no protocol nothing.toml" in capsys.readouterr().err

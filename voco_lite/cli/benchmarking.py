@@ -31,6 +31,7 @@ class Benchmark:
 
     def run(self) -> None:
         """Run the cells that are missing, then print the tables."""
+        from voco_lite import viewers
         from voco_lite.benchmark import run_benchmark
         from voco_lite.benchmark.protocol import find_protocol, read_protocol
         from voco_lite.benchmark.report import write_report
@@ -45,5 +46,10 @@ class Benchmark:
             seconds = None if self.minutes is None else 60 * self.minutes
             names = list(runner.subjects)
             run_benchmark(protocol, names, runner, folder, stage=self.stage, seconds=seconds, progress=True)
-        print(write_report(folder, self.stage))
+        report = write_report(folder, self.stage)
+        if report.scores:
+            viewers.plot_scores(report).save(folder / self.stage / "scores.png")
+        if report.comparisons:
+            viewers.plot_differences(report.comparisons).save(folder / self.stage / "differences.png")
+        print(report)
         print(f"Folder: {folder}")

@@ -82,7 +82,7 @@ def draw_terms(axes: Any, history: History, shown: list[tuple[str, str, str, str
         # No curve goes below 0, so that the lowest word is in nobody's way.
         _mark_level(axes, label, value, BLACK, "top" if name == "oracle" else "bottom")
     axes.set_ylim(-0.1 * lines.orthogonal, max(1.15 * lines.orthogonal, 1.05 * min(highest, 2.5 * lines.orthogonal)))
-    _finish(axes, "loss", "optimizer step")
+    finish_axes(axes, "loss", "optimizer step")
 
 
 def draw_accuracies(axes: Any, history: History, accuracies: list[tuple[str, str, str, str]]) -> None:
@@ -96,7 +96,7 @@ def draw_accuracies(axes: Any, history: History, accuracies: list[tuple[str, str
     if first is not None:
         _mark_level(axes, "a cell at random", first.chance)
     axes.set_ylim(0, 1.02)
-    _finish(axes, "share of held-out crops found", "optimizer step")
+    finish_axes(axes, "share of held-out crops found", "optimizer step")
 
 
 def _mark_level(axes: Any, name: str, value: float, colour: str = BLACK, side: str = "bottom") -> None:
@@ -109,7 +109,8 @@ def _mark_level(axes: Any, name: str, value: float, colour: str = BLACK, side: s
                   path_effects=[withStroke(linewidth=2, foreground="white")])  # fmt: skip
 
 
-def _finish(axes: Any, ylabel: str, xlabel: str) -> None:
+def finish_axes(axes: Any, ylabel: str, xlabel: str) -> None:
+    """Labels, legend and small numbers, alike in all plots."""
     axes.set_ylabel(ylabel, fontsize=9)
     axes.set_xlabel(xlabel, fontsize=9)
     axes.legend(fontsize=7, loc="best")
@@ -181,7 +182,7 @@ def plot_spectrum(embeddings: Mapping[str, Float[Tensor, "crops dim"]] | Float[T
         axes.semilogy(range(1, len(share) + 1), share.clamp(min=1e-6).tolist(), "os^vDP*"[i % 7] + "-", markersize=3,
                       color=_COLOURS[i % len(_COLOURS)], label=f"{name}: effective rank {rank:.1f}")  # fmt: skip
         words.append(f"{name}: effective rank {rank:.1f}")
-    _finish(axes, "share of all singular values", "direction, strongest first")
+    finish_axes(axes, "share of all singular values", "direction, strongest first")
     return figure_picture(figure, f"Singular values of embeddings. {'; '.join(words)}.")
 
 
@@ -213,5 +214,5 @@ def plot_curves(
         words.append(f"{name} from {first} at {places[0]:.4g} to {last} at {places[-1]:.4g}")
     for name, value in (marks or {}).items():
         _mark_level(axes, name, value)
-    _finish(axes, ylabel, xlabel)
+    finish_axes(axes, ylabel, xlabel)
     return figure_picture(figure, f"{ylabel} over {xlabel}: {'; '.join(words)}.")

@@ -1,0 +1,173 @@
+"""The benchmark's report, its pictures and its command, on runs that train nothing."""
+
+import json
+
+import pytest
+
+from tiny_benchmark import SUBJECTS, fake_fits, noisy, table, tiny
+from voco_lite import viewers
+from voco_lite.benchmark import segmenting
+from voco_lite.benchmark.report import read_report, write_report
+from voco_lite.benchmark.running import run_benchmark
+from voco_lite.benchmark.speeds import Speed, speed_rows
+from voco_lite.cli import main
+
+# The report
+
+
+def test_a_report_is_rebuilt_from_the_raw_scores(tmp_path):
+    protocol = tiny()
+    result = run_benchmark(protocol, SUBJECTS, noisy, tmp_path, stage="test")
+    fake_fits(tmp_path, protocol)
+    written = write_report(tmp_path, "test")
+    for name in ("cells", "comparisons.csv", "report.md"):
+        remove(tmp_path / "test" / name)
+    assert read_report(tmp_path, "test") == written
+    assert written.comparisons == result.comparisons and written.missing == 0
+    assert [row["verdict"] for row in written.verdicts()] == [found.verdict for found in result.comparisons]
+
+
+def remove(path):
+    for inner in path.iterdir() if path.is_dir() else ():
+        inner.unlink()
+    path.rmdir() if path.is_dir() else path.unlink()
+
+
+def test_steps_until_nine_tenths_of_scratch_are_those_of_straight_lines(tmp_path):
+    protocol = tiny()
+    run_benchmark(protocol, SUBJECTS, noisy, tmp_path)
+    fake_fits(tmp_path, protocol)
+    report = write_report(tmp_path, "validation")
+    assert len(report.speeds) == 3
+    # 0.45 lies 4/5 of the way from step 10 to 20, and 3/5 of that from 30 to 40.
+    assert {(speed.first_steps, speed.second_steps) for speed in report.speeds} == {(18.0, 36.0)}
+    assert report.speeds[0].second_height == pytest.approx((0.125 + 0.3125 + 0.4375) / 3)
+    assert "36" in str(report)
+
+
+def test_a_run_that_never_arrives_counts_as_later_than_all():
+    runs = [Speed("a", "b", 1, seed, 0, steps, 10.0, 0.1, 0.1) for seed, steps in enumerate((None, 20.0, None))]
+    assert speed_rows(runs)[0]["steps of first"] == "never" and speed_rows(runs)[0]["steps of second"] == "10"
+    assert speed_rows(runs[:2])[0]["steps of first"] == "never" and speed_rows(runs[1:2])[0]["steps of first"] == "20"
+
+
+def test_an_unfinished_benchmark_is_reported_without_verdicts(tmp_path):
+    run_benchmark(tiny(), SUBJECTS, noisy, tmp_path, stage="test", seconds=-1)
+    report = write_report(tmp_path, "test")
+    assert report.missing == 6 and report.comparisons == []
+    assert "6 runs have not been done" in str(report)
+
+
+def test_validation_scores_come_without_verdicts(tmp_path):
+    run_benchmark(tiny(), SUBJECTS, noisy, tmp_path)
+    report = write_report(tmp_path, "validation")
+    assert report.comparisons == [] and "decide nothing" in str(report)
+
+
+def test_a_record_that_was_changed_is_refused(tmp_path):
+    run_benchmark(tiny(), SUBJECTS, noisy, tmp_path)
+    file = tmp_path / "protocol.json"
+    file.write_text(file.read_text().replace('"finetuning_steps": 2', '"finetuning_steps": 3'))
+    with pytest.raises(ValueError, match="was changed after the benchmark began"):
+        read_report(tmp_path, "validation")
+
+
+def test_a_folder_without_a_benchmark_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Give the folder of a benchmark"):
+        read_report(tmp_path, "test")
+
+
+# The command
+
+
+class FakeRunner:
+    """Stands in for what trains."""
+
+    subjects = dict.fromkeys(SUBJECTS)
+
+    def __init__(self, protocol, folder):
+        self.split: SubjectSplit = protocol.assign(SUBJECTS)
+
+    def __call__(self, cell):
+        return noisy(cell)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Runs `benchmark` on a file with the tiny protocol."""
+    monkeypatch.setattr(segmenting, "SegmentationRunner", FakeRunner)
+    file = tmp_path / "tiny.toml"
+    file.write_text(toml(table()))
+    return lambda *more: main(["benchmark", str(file), "--folder", str(tmp_path / "run"), *more])
+
+
+def toml(content):
+    """A protocol as TOML, whose inline tables are near to JSON."""
+    lines = [f"{name} = {inline(value)}" for name, value in content.items()]
+    return "\n".join(lines) + "\n"
+
+
+def inline(value):
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {inline(item)}" for name, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(inline(item) for item in value) + "]"
+    return json.dumps(value)
+
+
+def test_the_command_runs_and_reports_and_reports_again(command, tmp_path, capsys):
+    assert command("--stage", "test") == 0, capsys.readouterr().err
+    first = capsys.readouterr().out
+    assert "| voco | scratch |" in first and (tmp_path / "run/test/comparisons.csv").is_file()
+    assert command("--stage", "test", "--report") == 0
+    assert capsys.readouterr().out == first
+
+
+def test_the_command_opens_the_test_subjects_only_when_told(command, tmp_path, capsys):
+    assert command() == 0, capsys.readouterr().err
+    assert not (tmp_path / "run/test_opened.json").exists() and "decide nothing" in capsys.readouterr().out
+
+
+def test_the_command_stops_in_time_and_goes_on(command, tmp_path, capsys):
+    assert command("--minutes", "-1") == 0 and "6 runs have not been done" in capsys.readouterr().out
+    assert command() == 0 and "have not been done" not in capsys.readouterr().out
+
+
+def test_the_command_names_a_protocol_that_is_not_there(capsys):
+    assert main(["benchmark", "nothing.toml"]) == 2
+    assert "There is no protocol nothing.toml" in capsys.readouterr().err
+
+
+# The pictures
+
+
+@pytest.fixture
+def report(tmp_path):
+    run_benchmark(tiny(), SUBJECTS, noisy, tmp_path, stage="test")
+    return read_report(tmp_path, "test")
+
+
+def test_scores_are_drawn_and_told_in_words(report):
+    picture = viewers.plot_scores(report)
+    assert picture.png.startswith(b"\x89PNG") and "voco 0.7" in picture.alt and "scratch 0.4" in picture.alt
+
+
+def test_differences_are_drawn_and_told_with_their_verdicts(report):
+    picture = viewers.plot_differences(report.comparisons)
+    assert picture.png.startswith(b"\x89PNG") and "voco against scratch, dice, 1 labelled: better" in picture.alt
+
+
+def test_half_a_benchmark_is_drawn_without_what_is_missing(tmp_path):
+    run_benchmark(tiny(), SUBJECTS, noisy, tmp_path)
+    for file in (tmp_path / "validation/cells").glob("scratch*"):
+        file.unlink()
+    report = write_report(tmp_path, "validation")
+    assert "scratch" not in viewers.plot_scores(report).alt and report.missing == 3
+
+
+def test_a_report_of_nothing_is_refused(tmp_path):
+    run_benchmark(tiny(), SUBJECTS, noisy, tmp_path, stage="test", seconds=-1)
+    with pytest.raises(ValueError, match="must hold scores"):
+        viewers.plot_scores(read_report(tmp_path, "test"))
+    with pytest.raises(ValueError, match="at least one"):
+        viewers.plot_differences([])

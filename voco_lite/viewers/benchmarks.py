@@ -1,0 +1,70 @@
+"""What a benchmark found, as pictures: scores by number of labels, and differences with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from voco_lite.viewers.curves import finish_axes
+from voco_lite.viewers.pictures import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY, Picture, figure_picture, new_figure
+
+if TYPE_CHECKING:
+    from voco_lite.benchmark import Comparison
+    from voco_lite.benchmark.report import Report
+
+_COLOURS = (BLUE, ORANGE, GREEN, RED, PINK, SKY, BLACK)
+_MARKS = "os^vDP*X"
+_VERDICT = {"better": GREEN, "worse": RED, "not decided": BLACK}
+
+
+def plot_scores(report: Report) -> Picture:
+    """Mean score of every condition against the number of labelled subjects, and each run as a small dot.
+
+    Raises:
+        ValueError: A report without scores.
+    """
+    if not report.scores:
+        raise ValueError("report must hold scores, got none. Run a part of the benchmark first.")
+    counts = report.protocol.counts(report.split)
+    figure, words = new_figure(7, 4.2), []
+    axes = figure.subplots()
+    for i, condition in enumerate(report.protocol.conditions):
+        runs = {place: report.run_means(condition.name, n) for place, n in enumerate(counts)}
+        places = [place for place, found in runs.items() if found]
+        means = [float(np.mean(runs[place])) for place in places]
+        colour, mark = _COLOURS[i % len(_COLOURS)], _MARKS[i % len(_MARKS)]
+        axes.plot(places, means, mark + "-", color=colour, label=condition.name, markersize=5)
+        for place in places:
+            axes.plot([place] * len(runs[place]), runs[place], ".", color=colour, alpha=0.4, markersize=4)
+        words += [f"{condition.name} {means[0]:.2f} to {means[-1]:.2f}"] if means else []
+    axes.set_xticks(range(len(counts)), [str(n) for n in counts])
+    finish_axes(axes, report.protocol.metric, "labelled subjects")
+    alt = f"Mean {report.protocol.metric} with {counts[0]} to {counts[-1]} labelled subjects: {'; '.join(words)}."
+    return figure_picture(figure, alt)
+
+
+def plot_differences(comparisons: Sequence[Comparison]) -> Picture:
+    """Differences with their 95 % intervals, one line each; the colour is the verdict, which counts all of them.
+
+    Raises:
+        ValueError: No comparison.
+    """
+    if not comparisons:
+        raise ValueError("comparisons must be at least one, got none. Only a finished test stage has them.")
+    figure = new_figure(7, 1.2 + 0.28 * len(comparisons))
+    axes = figure.subplots()
+    axes.axvline(0, color="0.7", linewidth=1)
+    named: set[str] = set()
+    for row, found in enumerate(comparisons):
+        colour = _VERDICT[found.verdict]
+        axes.plot([found.low, found.high], [row, row], color=colour, linewidth=2)
+        label = None if found.verdict in named else found.verdict
+        axes.plot(found.difference, row, "o", color=colour, markersize=5, label=label)
+        named.add(found.verdict)
+    labels = [f"{found.first} − {found.second}, {found.labelled}" for found in comparisons]
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    finish_axes(axes, "conditions, labelled subjects", f"difference of {comparisons[0].metric}")
+    return figure_picture(figure, "Differences. " + "; ".join(str(found) for found in comparisons) + ".")
