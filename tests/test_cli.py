@@ -3,7 +3,9 @@
 import contextlib
 import io
 import json
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +95,38 @@ def test_scans_may_be_held_out_from_the_end_of_the_folder(scans, tmp_path, capsy
 def test_scans_of_another_folder_may_be_held_out(scans, tmp_path):
     assert pretrain(tmp_path, "--data", scans, "--held-out", scans / "patient 0") == 0
     assert History.load(tmp_path).last_held_out is not None
+
+
+@pytest.fixture
+def own_scans(scans, tmp_path):
+    """A copy of the scans that nothing has been prepared of."""
+    return shutil.copytree(scans, tmp_path / "scans", ignore=shutil.ignore_patterns(".*"))
+
+
+def entries_of(cache):
+    """Names and dates of what a cache holds."""
+    return sorted((path.name, path.stat().st_mtime_ns) for path in cache.iterdir())
+
+
+def test_runs_share_the_scans_that_one_of_them_has_prepared(own_scans, tmp_path):
+    assert pretrain(tmp_path / "cold", "--data", own_scans) == 0
+    entries = entries_of(own_scans / ".voco_lite_prepared")
+    assert pretrain(tmp_path / "warm", "--data", own_scans) == 0
+    assert len(entries) >= 2 and entries_of(own_scans / ".voco_lite_prepared") == entries
+    cold, warm = (load_checkpoint(tmp_path / run / "final.pt")["model"] for run in ("cold", "warm"))
+    assert all(torch.equal(value, warm[name]) for name, value in cold.items())
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_the_cache_may_be_named_and_lies_in_the_users_where_nothing_can_be_written(
+    named, own_scans, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("VOCO_LITE_DATA", str(tmp_path / "users"))
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != own_scans or mode != os.W_OK)
+    options = ["--cache", tmp_path / "named"] if named else []
+    assert pretrain(tmp_path / "run", "--data", own_scans, *options) == 0
+    assert len(entries_of(tmp_path / ("named" if named else "users/prepared"))) >= 2
+    assert not list(own_scans.glob(".*"))
 
 
 def test_phantoms_are_trained_on(tmp_path, monkeypatch):

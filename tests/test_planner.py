@@ -147,14 +147,23 @@ def test_headers_predict_the_size_of_prepared_volumes(folder, spacing):
     config = replace(CONFIG, volume=VolumeConfig(spacing=spacing, foreground=None))
     volumes = VolumeFolder(folder, config.volume)
     size = planner.folder_data(volumes, config)
-    assert size.bytes == sum(volume.data.numel() * 4 for volume in volumes) and size.on_disk and not size.exact
+    assert size.bytes == sum(volume.data.numel() * 2 for volume in volumes) and size.on_disk and not size.exact
+
+
+@pytest.mark.parametrize("intensity", ["ct-abdomen", "none"])
+def test_the_cache_is_as_large_as_predicted(folder, tmp_path, intensity):
+    config = replace(CONFIG, volume=VolumeConfig(intensity, foreground=None, size=(32, 32, 32)))
+    volumes = VolumeFolder(folder, config.volume, cache=tmp_path / "cache")
+    voxels = [volume.data.numel() for volume in volumes]
+    found = sum(entry.stat().st_size for entry in (tmp_path / "cache").iterdir())
+    assert len(voxels) == 2 and planner.folder_data(volumes, config).bytes == pytest.approx(found, rel=0.05)
 
 
 def test_a_fixed_size_needs_no_header(tmp_path):
     (tmp_path / "broken.nii").touch()
     size = planner.folder_data(VolumeFolder(tmp_path), CONFIG)
     x, y, z = CONFIG.volume.size
-    assert size.bytes == 4 * x * y * z and size.exact
+    assert size.bytes == 2 * x * y * z and size.exact
 
 
 def test_volumes_that_keep_their_size_are_unknown_without_headers(tmp_path):

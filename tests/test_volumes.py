@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
 import voco_lite.volumes.folder as folder_module
@@ -19,6 +23,7 @@ import voco_lite.volumes.scan as scan_module
 from voco_lite.config import CropConfig, PretrainConfig, VolumeConfig
 from voco_lite.dataset import VoCoDataset
 from voco_lite.volumes import (
+    WINDOWS,
     Space,
     Volume,
     VolumeFolder,
@@ -30,6 +35,7 @@ from voco_lite.volumes import (
     save_map,
     save_volume,
 )
+from voco_lite.volumes.cache import as_kept
 from voco_lite.volumes.resampling import resample
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -835,12 +841,88 @@ def test_a_prepared_volume_comes_back_from_the_cache_as_it_was(tmp_path, counted
     assert torch.equal(first.to_original(ones), second.to_original(ones))
 
 
-def test_a_changed_scan_or_configuration_is_prepared_anew(tmp_path, counted):
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=20))
+def test_kept_intensities_are_off_by_half_a_step_at_most_and_stay_what_they_are(values):
+    data = torch.tensor([0.0, 1.0, *values])
+    kept = as_kept(volume(data[None, :, None, None], units="prepared")).data.flatten()
+    assert kept[:2].tolist() == [0, 1] and torch.equal(kept.unique(), kept.sort().values.unique())
+    assert float((kept.double() - data.double()).abs().max()) <= 0.5 / 65535 + 1e-7
+    assert torch.equal(as_kept(volume(kept[None, :, None, None], units="prepared")).data.flatten(), kept)
+
+
+@pytest.mark.parametrize("intensity", ["ct-abdomen", "ct-chest"])
+def test_every_hounsfield_unit_of_a_window_comes_back_from_the_cache(tmp_path, intensity):
+    low, high = WINDOWS[intensity]
+    hu = np.arange(low, high + 1, dtype=np.int16)
+    hu = np.pad(hu, (0, len(hu) % 2)).reshape(2, -1, 1).repeat(2, axis=2)
+    write(tmp_path / "scan.nii", hu, np.eye(4))
+    config = VolumeConfig(intensity, spacing=None, foreground=None)
+    for _ in range(2):
+        back = VolumeFolder(tmp_path, config, cache=tmp_path / ".cache")[0].data[0] * (high - low) + low
+        assert torch.equal(back.round(), torch.from_numpy(hu).float().clamp(low, high))
+        assert float((back - back.round()).abs().max()) < 0.012
+
+
+def test_other_intensities_are_kept_exactly(tmp_path, counted):
+    (tmp_path / "scans").mkdir()
+    write(tmp_path / "scans" / "scan.nii", np.random.default_rng(0).normal(0, 1e5, SIZE))
+    first, second = cached(tmp_path, RAW)[0].data, cached(tmp_path, RAW)[0].data
+    assert torch.equal(first, load_volume(tmp_path / "scans" / "scan.nii", RAW).data) and torch.equal(first, second)
+    assert counted == ["scan.nii"]
+
+
+OTHERS = [
+    {"intensity": "ct-chest"}, {"intensity": "mr"}, {"intensity": "none"}, {"spacing": (3.0, 3.0, 2.0)},
+    {"spacing": None}, {"foreground": None}, {"foreground": 0.1}, {"size": (6, 6, 6)}, {"size": None},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", OTHERS, ids=str)
+def test_another_preparation_never_reads_the_same_entry(tmp_path, counted, changes):
+    scans(tmp_path / "scans", 1)
+    other = replace(CONFIG, **changes)
+    cached(tmp_path)[0]
+    found = cached(tmp_path, other)[0].data
+    assert len(counted) == 2 and torch.equal(found, as_kept(load_volume(cached(tmp_path).paths[0], other)).data)
+
+
+def test_a_changed_scan_is_prepared_anew(tmp_path, counted):
     scans(tmp_path / "scans")
     before = cached(tmp_path)[0].data
-    assert cached(tmp_path, VolumeConfig(spacing=None, size=(6, 6, 6)))[0].shape == (6, 6, 6)
     write(tmp_path / "scans" / "a" / "scan_0.nii.gz", torso(seed=99))
-    assert not torch.equal(cached(tmp_path)[0].data, before) and len(counted) == 3
+    assert not torch.equal(cached(tmp_path)[0].data, before) and len(counted) == 2
+
+
+def test_a_scan_of_the_same_size_and_another_date_is_prepared_anew(tmp_path, counted):
+    path = scans(tmp_path / "scans") / "a" / "scan_0.nii.gz"
+    cached(tmp_path)[0]
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000))
+    cached(tmp_path)[0]
+    assert len(counted) == 2
+
+
+def test_a_changed_slice_of_a_series_is_prepared_anew_and_a_cache_in_its_folder_is_none(tmp_path, counted):
+    series_folder(tmp_path / "series")
+    config = VolumeConfig(spacing=None, foreground=None)
+
+    def draw():
+        return VolumeFolder([tmp_path / "series"], config, cache=tmp_path / "series" / ".cache")[0]
+
+    draw(), draw()
+    assert len(counted) == 1
+    first = min(file for file in (tmp_path / "series").iterdir() if file.is_file())
+    os.utime(first, ns=(0, first.stat().st_mtime_ns + 1_000_000))
+    draw()
+    assert len(counted) == 2
+
+
+@pytest.mark.filterwarnings("error:Prepared volumes cannot be kept")
+def test_many_may_fill_one_cache_at_the_same_time(tmp_path):
+    scans(tmp_path / "scans", 2)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda draw: cached(tmp_path)[draw % 2].data, range(24)))
+    assert all(torch.equal(data, found[draw % 2]) for draw, data in enumerate(found))
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npz", ".npz"]
 
 
 @pytest.mark.parametrize("content", [b"", b"broken", b"PK\x03\x04 broken"])
@@ -850,6 +932,25 @@ def test_a_broken_entry_is_prepared_anew_and_replaced(tmp_path, counted, content
     next((tmp_path / "cache").iterdir()).write_bytes(content)
     assert torch.equal(cached(tmp_path)[0].data, before) and torch.equal(cached(tmp_path)[0].data, before)
     assert len(counted) == 2
+
+
+@pytest.fixture(scope="module")
+def entry(tmp_path_factory):
+    """A folder with a cache, the cache's one entry, and the volume that it holds."""
+    place = tmp_path_factory.mktemp("damaged")
+    scans(place / "scans", 1)
+    data = cached(place)[0].data
+    return place, next((place / "cache").iterdir()), data
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_an_entry_with_a_damaged_byte_never_gives_another_volume(entry, data):
+    place, path, expected = entry
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    assert torch.equal(cached(place)[0].data, expected)
 
 
 def test_an_entry_cut_short_is_prepared_anew(tmp_path, counted):

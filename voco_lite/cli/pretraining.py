@@ -13,7 +13,7 @@ from voco_lite.config import PretrainConfig
 
 if TYPE_CHECKING:
     from voco_lite.model import VoCo
-    from voco_lite.volumes import Volume
+    from voco_lite.volumes import Volume, VolumeFolder
 
 PARTS = [part.name for part in dataclasses.fields(PretrainConfig)]
 _HELD_OUT_SEED = 1000
@@ -29,6 +29,8 @@ class Pretrain(PretrainConfig):
         data: A folder of NIfTI files or DICOM series, or made data: "population" (warps of one real CT) or "phantoms".
         pattern: Keep scans of a folder whose file name fits, such as "*_ct.nii.gz".
         subjects: How many made subjects to train on; a folder is used whole.
+        cache: Folder for prepared scans, which runs may share; by default beside the scans of a folder, in a hidden
+            folder that a search passes over, or in the user's cache where nothing can be written there.
         held_out: Volumes for the held-out gauges: a number of made subjects, a number of volumes to take from the end
             of the folder, or another folder; 0 measures nothing.
         weights: Official weights that the encoder starts from: a .pt file, or the name of a released one
@@ -40,6 +42,7 @@ class Pretrain(PretrainConfig):
     data: str = "population"
     pattern: str | None = None
     subjects: int = 24
+    cache: str | None = None
     held_out: str = "8"
     weights: str | None = None
     allow_unverified: bool = False
@@ -54,7 +57,7 @@ class Pretrain(PretrainConfig):
         model = VoCo(config)
         if self.weights is not None:
             self._start(model, self.weights)
-        training, held_out = _volumes(self.data, self.pattern, self.subjects, self.held_out, config)
+        training, held_out = self._volumes(config)
         dataset = VoCoDataset(training, config.crops, seed=config.train.seed)
         history = pretrain(model, dataset, config.train, held_out=held_out)
         if _first_process():
@@ -67,41 +70,52 @@ class Pretrain(PretrainConfig):
         if _first_process():
             print(report)
 
+    def _volumes(self, config: PretrainConfig) -> tuple[Sequence[Volume], Sequence[Volume]]:
+        """Training and held-out volumes; scans of a folder are prepared once and read when they are drawn.
 
-def _volumes(
-    data: str, pattern: str | None, subjects: int, held_out: str, whole: PretrainConfig
-) -> tuple[Sequence[Volume], Sequence[Volume]]:
-    """Training and held-out volumes; scans of a folder are read when they are drawn, and kept prepared beside the run.
+        Raises:
+            ValueError: `held_out` is neither a number nor a folder, or leaves nothing to train on.
+            FileNotFoundError: `data` is no folder.
+        """
+        from voco_lite import samples
+
+        number = int(self.held_out) if self.held_out.isdecimal() else None
+        if number is None and not Path(self.held_out).exists():
+            raise ValueError(
+                f"held_out must be a number or a folder, got {self.held_out!r}. Give 0 to measure nothing."
+            )
+        training: Sequence[Volume]
+        others: Sequence[Volume] = []
+        if self.data in ("population", "phantoms"):
+            source: Any = "auto" if self.data == "population" else "phantom"
+            training = samples.population(self.subjects, config.volume, source=source)
+            if number:
+                others = samples.population(number, config.volume, first_seed=_HELD_OUT_SEED, source=source)
+        else:
+            training = open_folder(self.data, config, self.pattern, self.cache)
+            if number is not None and number >= len(training):
+                raise ValueError(
+                    f"held_out must leave volumes to train on, got {number} of {len(training)} in {self.data}. Give less."
+                )
+            if number:
+                training, others = training[:-number], training[-number:]
+        return training, open_folder(self.held_out, config, self.pattern, self.cache) if number is None else others
+
+
+def open_folder(data: str, config: PretrainConfig, pattern: str | None, cache: str | None) -> VolumeFolder:
+    """The scans of a folder, or a single scan, with a cache that all runs share.
 
     Raises:
-        ValueError: `held_out` is neither a number nor a folder, or leaves nothing to train on.
-        FileNotFoundError: `data` is no folder.
+        FileNotFoundError: There is nothing at this path.
     """
     from voco_lite import VolumeFolder, samples
 
-    config, cache = whole.volume, Path(whole.train.run_folder or "runs") / "prepared"
-    training: Sequence[Volume]
-    others: Sequence[Volume] = []
-    number = int(held_out) if held_out.isdecimal() else None
-    if number is None and not Path(held_out).exists():
-        raise ValueError(f"held_out must be a number or a folder, got {held_out!r}. Give 0 to measure nothing.")
-    if data in ("population", "phantoms"):
-        source: Any = "auto" if data == "population" else "phantom"
-        training = samples.population(subjects, config, source=source)
-        seed = _HELD_OUT_SEED
-        if number:
-            others = samples.population(number, config, first_seed=seed, source=source)
-    elif Path(data).exists():
-        training = VolumeFolder(data, config, pattern, cache)
-        if number is not None and number >= len(training):
-            raise ValueError(
-                f"held_out must leave volumes to train on, got {number} of {len(training)} in {data}. Give less."
-            )
-        if number:
-            training, others = training[:-number], training[-number:]
-    else:
+    path = Path(data).expanduser()
+    if not path.exists():
         raise FileNotFoundError(f'There is no folder {data}. Give a folder of scans, "population" or "phantoms".')
-    return training, VolumeFolder(held_out, config, pattern, cache) if number is None else others
+    place = path if path.is_dir() else path.parent
+    beside = place / ".voco_lite_prepared" if os.access(place, os.W_OK) else samples.data_folder() / "prepared"
+    return VolumeFolder(path, config.volume, pattern, cache or beside)
 
 
 def _first_process() -> bool:

@@ -22,7 +22,7 @@ class DataSize:
     Attributes:
         volumes: Their number.
         bytes: Of all of them.
-        on_disk: They lie prepared beside the run and are read when drawn; False: in memory.
+        on_disk: They lie prepared in a cache and are read when drawn; False: in memory.
         exact: `bytes` follows from the settings; False: estimated from headers, at most that much where the
             foreground is cropped.
     """
@@ -42,19 +42,22 @@ def made_data(volumes: int, config: PretrainConfig) -> DataSize | None:
 
 
 def folder_data(folder: VolumeFolder, config: PretrainConfig) -> DataSize | None:
-    """The scans of a folder once prepared; None: not known before that (DICOM without fixed size)."""
+    """The scans of a folder as a cache keeps them; None: not known before that (DICOM without fixed size)."""
+    from voco_lite.volumes.cache import kept_bytes
+
+    each = kept_bytes(config.volume)
     if config.volume.size is not None:
         x, y, z = config.volume.size
-        return DataSize(len(folder), 4 * x * y * z * len(folder), on_disk=True, exact=True)
+        return DataSize(len(folder), each * x * y * z * len(folder), on_disk=True, exact=True)
     paths = folder.paths[:: max(1, len(folder) // _HEADERS)][:_HEADERS]
-    sizes = [size for path in paths if (size := _prepared_bytes(path, config.volume.spacing)) is not None]
+    sizes = [voxels for path in paths if (voxels := _prepared_voxels(path, config.volume.spacing)) is not None]
     if not sizes:
         return None
-    return DataSize(len(folder), round(statistics.fmean(sizes) * len(folder)), on_disk=True, exact=False)
+    return DataSize(len(folder), round(each * statistics.fmean(sizes) * len(folder)), on_disk=True, exact=False)
 
 
-def _prepared_bytes(path: Path, spacing: tuple[float, float, float] | None) -> int | None:
-    """Bytes of a NIfTI scan after resampling, from its header; None: no readable header."""
+def _prepared_voxels(path: Path, spacing: tuple[float, float, float] | None) -> int | None:
+    """Voxels of a NIfTI scan after resampling, from its header; None: no readable header."""
     import nibabel
 
     try:
@@ -66,4 +69,4 @@ def _prepared_bytes(path: Path, spacing: tuple[float, float, float] | None) -> i
     for length, zoom, turned in zip(shape, zooms, nibabel.io_orientation(image.affine)[:, 0], strict=True):
         # Axes are turned into RAS before they are resampled, from the middle of the first voxel to that of the last.
         voxels *= round((length - 1) * float(zoom) / spacing[int(turned)] + 1) if spacing else length
-    return 4 * int(voxels)
+    return int(voxels)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import overload
 
 from voco_lite.config import VolumeConfig
-from voco_lite.volumes.cache import read_entry, write_entry
+from voco_lite.volumes.cache import as_kept, read_entry, write_entry
 from voco_lite.volumes.dicom import is_dicom
 from voco_lite.volumes.loading import load_volume
 from voco_lite.volumes.scan import ADVICE, NIFTI_ENDINGS
@@ -27,7 +27,8 @@ class VolumeFolder(Sequence[Volume]):
         scans: A folder that is searched with all its subfolders, or paths of scans in the order wanted.
         config: How volumes are prepared; None: RAS, in the file's own intensities and spacing.
         pattern: Keep scans whose file name fits this pattern, such as "*_ct.nii.gz".
-        cache: Folder for prepared volumes, so that each scan is prepared once; None: anew every time.
+        cache: Folder for prepared volumes, so that each scan is prepared once, for all that name this folder; prepared
+            intensities are rounded to 1/65535. None: prepared anew every time.
 
     Attributes:
         sources: The `source` of every volume, known without reading it.
@@ -68,7 +69,7 @@ class VolumeFolder(Sequence[Volume]):
             return load_volume(path, self.config)
         volume = read_entry(self.cache, path, self.config)
         if volume is None:
-            volume = load_volume(path, self.config)
+            volume = as_kept(load_volume(path, self.config))
             write_entry(self.cache, path, self.config, volume)
         return volume
 
