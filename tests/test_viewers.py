@@ -333,8 +333,9 @@ def test_a_history_without_gauges_is_drawn():
     assert viewers.plot_history(vl.History(records)).png.startswith(PNG)
 
 
-def test_no_curve_runs_through_the_word_perfect():
-    flat = vl.History([{"step": step, "intra": 0.3, "regularization": 0.0} for step in range(9)])
+@pytest.mark.parametrize("intra", [0.3, 9.0])
+def test_no_curve_runs_through_the_word_perfect(intra):
+    flat = vl.History([{"step": step, "intra": intra, "regularization": 0.0} for step in range(9)])
     figure = new_figure(6, 2.5, quick=True)
     axes = figure.subplots()
     draw_terms(axes, flat, [entry for entry in TERMS if entry[0] in flat.names], vl.levels(vl.CropConfig()))

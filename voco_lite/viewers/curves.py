@@ -81,7 +81,8 @@ def draw_terms(axes: Any, history: History, shown: list[tuple[str, str, str, str
         value = max(getattr(lines, name), 0.0)  # the 1e-6 in the logarithm makes perfect slightly negative
         # No curve goes below 0, so that the lowest word is in nobody's way.
         _mark_level(axes, label, value, BLACK, "top" if name == "oracle" else "bottom")
-    axes.set_ylim(-0.1 * lines.orthogonal, max(1.15 * lines.orthogonal, 1.05 * min(highest, 2.5 * lines.orthogonal)))
+    top = max(1.15 * lines.orthogonal, 1.05 * min(highest, 2.5 * lines.orthogonal))
+    axes.set_ylim(-0.09 * top, top)
     finish_axes(axes, "loss", "optimizer step")
 
 
