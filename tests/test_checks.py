@@ -21,6 +21,7 @@ FUNCTIONS = [
     "position_similarity", "positive_term", "negative_term", "reachable_crop", "ema", "half_life", "stop_gradient",
     "top1", "orthogonal_level", "effective_rank", "merged_corners", "inflated_channels", "averaged_gradients",
     "micro_batches", "best_match", "same_share", "dice_of_an_organ",
+    "paired_t", "step_down", "steps_of_a_schedule", "share_gained",
 ]  # fmt: skip
 VALUES = {
     "four_quarters": lambda answer: checks.four_quarters(answer, GRID),
@@ -277,3 +278,20 @@ def test_the_dice_of_the_exercise_is_monai_s(capsys):
 
     monai = lambda p, t: compute_dice(p[None, None].float(), t[None, None].float())[0, 0]  # noqa: E731
     assert said(capsys, "dice_of_an_organ", monai).startswith("✓")
+
+
+def test_the_t_of_the_exercise_is_scipy_s(capsys):
+    from scipy import stats
+
+    assert said(capsys, "paired_t", lambda d: stats.ttest_1samp(d.double().numpy(), 0).statistic).startswith("✓")
+
+
+def test_holm_written_as_in_a_textbook_passes(capsys):
+    def textbook(p):
+        largest, out, order = 0.0, [0.0] * len(p), sorted(range(len(p)), key=lambda i: float(p[i]))
+        for rank, place in enumerate(order):
+            largest = max(largest, min(1.0, float(p[place]) * (len(p) - rank)))
+            out[place] = largest
+        return out
+
+    assert said(capsys, "step_down", textbook).startswith("✓")

@@ -5,6 +5,7 @@ is not written yet. It never raises, and it does not change what it is given.
 """
 
 from voco_lite.checks.bands import OutsideBand, expect
+from voco_lite.checks.on_comparison import paired_t, share_gained, step_down, steps_of_a_schedule
 from voco_lite.checks.on_crops import four_quarters, grid_starts, position_labels
 from voco_lite.checks.on_explorers import best_match, same_share
 from voco_lite.checks.on_losses import negative_term, position_similarity, positive_term, reachable_crop
@@ -34,12 +35,16 @@ __all__ = [
     "negative_term",
     "new_shape",
     "orthogonal_level",
+    "paired_t",
     "position_labels",
     "position_mm",
     "position_similarity",
     "positive_term",
     "reachable_crop",
     "same_share",
+    "share_gained",
+    "step_down",
+    "steps_of_a_schedule",
     "stop_gradient",
     "top1",
     "value_at",
