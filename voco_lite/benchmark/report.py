@@ -17,6 +17,7 @@ from voco_lite.checkpoints import write_text
 
 Row = dict[str, str]
 SPEEDS = "speeds.csv"
+_OWN = Path(__file__).with_name("results")
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,18 @@ class Report:
             told = "Steps until 90 % of the second's last validation score (median), and areas under the curves:"
             parts += [told, markdown(speed_rows(self.speeds))]
         return "\n\n".join(parts) + "\n"
+
+
+def find_results(name: str) -> Path:
+    """The folder of a benchmark: a path, or the name of one whose results come with the package.
+
+    Raises:
+        FileNotFoundError: Neither.
+    """
+    own = {folder.name: folder for folder in sorted(_OWN.iterdir()) if folder.is_dir()}
+    if not Path(name).is_dir() and name not in own:
+        raise FileNotFoundError(f"There is no benchmark {name}. Give its folder, or one of {', '.join(own)}.")
+    return own[name] if name in own else Path(name)
 
 
 def write_report(folder: str | Path, stage: Stage) -> Report:

@@ -6,6 +6,7 @@ is not written yet. It never raises, and it does not change what it is given.
 
 from voco_lite.checks.bands import OutsideBand, expect
 from voco_lite.checks.on_comparison import paired_t, share_gained, step_down, steps_of_a_schedule
+from voco_lite.checks.on_benchmarks import steps_to_target, what_the_table_says
 from voco_lite.checks.on_crops import four_quarters, grid_starts, position_labels
 from voco_lite.checks.on_explorers import best_match, same_share
 from voco_lite.checks.on_losses import negative_term, position_similarity, positive_term, reachable_crop
@@ -45,10 +46,12 @@ __all__ = [
     "share_gained",
     "step_down",
     "steps_of_a_schedule",
+    "steps_to_target",
     "stop_gradient",
     "top1",
     "value_at",
     "what_one_run_says",
+    "what_the_table_says",
     "why_untrained_is_good",
     "window",
 ]
