@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from tiny_run import same_weights, tiny_config, tiny_volumes, train, weights
+from voco_lite.checkpoints import load_checkpoint
 from voco_lite.config import PretrainConfig
 from voco_lite.dataset import VoCoDataset
 from voco_lite.model import VoCo
+from voco_lite.train import History
 from voco_lite.train.hardware import open_accelerator
 from voco_lite.train.run import Run
 
@@ -69,6 +71,18 @@ def test_an_interrupted_run_is_resumed(precision, tmp_path):
     for name, value in weights(whole).items():
         # Convolutions on CUDA add in an order of their own.
         torch.testing.assert_close(weights(resumed)[name], value, rtol=0, atol=5e-3, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def _train_from_a_notebook(run_folder):
+    train(gpu_config(run_folder=run_folder))
+
+
+def test_a_notebook_starts_the_same_run(tmp_path):
+    from accelerate import notebook_launcher
+
+    notebook_launcher(_train_from_a_notebook, (str(tmp_path),), num_processes=1)
+    history = History.load(tmp_path)
+    assert history.steps == 6 and load_checkpoint(tmp_path / "final.pt")["provenance"]["device"].startswith("cuda")
 
 
 def test_a_model_trained_on_cuda_is_loaded_on_the_cpu(tmp_path):

@@ -5,8 +5,10 @@
 Both sides have the same weights, the same crops, the same threads and the same allocator settings, and run in turn
 within one process: a ratio is that of the medians. "transformer" is the Swin transformer alone (five hidden maps),
 "encoder" all that VoCo pre-trains (five maps, pooled). Peak memory is the growth of one step over the resident size
-before it, each side in a process of its own. `--profile` adds where the time goes, and the ratio that could be reached
-if everything but the convolutions, which both sides leave to the same library, took no time.
+before it, each side in a process of its own. `--as-users-get` times each side in a process of its own, too, ours with the
+allocator settings that `pretrain` makes and MONAI's without. `--profile` adds where the time goes, and the ratios that
+could be reached if everything but the convolutions, or everything but convolutions and matrix products, which both
+sides leave to the same libraries, took no time.
 """
 
 from __future__ import annotations
@@ -31,6 +33,14 @@ from voco_lite.train.hardware import keep_memory_pages
 
 Step = Callable[[], None]
 _OPERATIONS = 8
+_MATRIX_PRODUCTS = (
+    "aten::mm",
+    "aten::addmm",
+    "aten::addmm_",
+    "aten::bmm",
+    "aten::baddbmm",
+    "mkldnn::_linear_pointwise",
+)
 PARTS, SIDES = ("transformer", "encoder"), ("voco_lite", "MONAI")
 
 
@@ -98,14 +108,22 @@ def resident() -> int:
     return int(pages) * resource.getpagesize()
 
 
-def peak(arguments: list[str]) -> float:
-    """Megabytes that one step needs, measured in a fresh process."""
-    command = [sys.executable, __file__, "--child", *arguments]
+def in_process(what: str, arguments: list[str]) -> float:
+    """The "peak" megabytes of one step, or median "seconds" of several, measured in a fresh process."""
+    command = [sys.executable, __file__, "--child", what, *arguments]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def child(side: str, part: str, size: int, features: int, crops: int, checkpointing: bool, precision: str) -> None:
-    _, step = build(side, part, size, features, crops, checkpointing, precision)
+def child(what: str, side: str, part: str, numbers: list[str], precision: str) -> None:
+    """Measure one side and print one number."""
+    threads, rounds, size, features, crops, checkpointing = map(int, numbers)
+    torch.set_num_threads(threads)
+    if what == "peak" or side == "voco_lite":
+        keep_memory_pages()
+    _, step = build(side, part, size, features, crops, bool(checkpointing), precision)
+    if what == "seconds":
+        print(statistics.median(wall for wall, _ in measure({side: step}, rounds)[side]))
+        return
     before = resident()
     step()
     # Not `ru_maxrss`, which a process inherits from the one that started it.
@@ -130,10 +148,13 @@ def compare(part: str, size: int, features: int, precision: str, options: argpar
         print(f"  {name:5s} voco_lite {ours:7.2f} s   MONAI {other:7.2f} s   ratio {other / ours:5.2f}x")
     if options.profile:
         print_profile({side: step for side, (_, step) in built.items()})
+    numbers = (options.threads, options.rounds, size, features, options.crops, int(options.checkpointing))
+    flags = [part, *map(str, numbers), precision]
+    if options.as_users_get:
+        ours, other = (in_process("seconds", [side, *flags]) for side in SIDES)
+        print(f"  users voco_lite {ours:7.2f} s   MONAI {other:7.2f} s   ratio {other / ours:5.2f}x")
     if not options.no_memory:
-        flags = [str(size), str(features), str(options.crops), str(int(options.checkpointing)), precision]
-        flags.append(str(options.threads))
-        ours, other = (peak([side, part, *flags]) for side in SIDES)
+        ours, other = (in_process("peak", [side, *flags]) for side in SIDES)
         print(f"  peak  voco_lite {ours:7.0f} MB  MONAI {other:7.0f} MB  ratio {other / ours:5.2f}x")
 
 
@@ -145,25 +166,24 @@ def profile(step: Step) -> dict[str, float]:
 
 
 def print_profile(steps: dict[str, Step]) -> None:
-    """The largest shares of our step, and the bound that its convolutions set."""
+    """The largest shares of our step, and the bounds that convolutions and matrix products set."""
     seconds = {side: profile(step) for side, step in steps.items()}
     ours, whole = seconds["voco_lite"], sum(seconds["voco_lite"].values())
     for name, value in sorted(ours.items(), key=lambda pair: -pair[1])[:_OPERATIONS]:
         print(f"  {value / whole:5.0%}  {name}")
     convolutions = sum(value for name, value in ours.items() if "conv" in name)
-    if convolutions:
-        bound = sum(seconds["MONAI"].values()) / convolutions
-        print(f"  convolutions {convolutions:.2f} s of {whole:.2f} s; bound {bound:.2f}x")
+    products = convolutions + sum(ours.get(name, 0) for name in _MATRIX_PRODUCTS)
+    for name, value in (("convolutions", convolutions), ("convolutions and matrix products", products)):
+        print(f"  {name} {value:.2f} s of {whole:.2f} s; bound {sum(seconds['MONAI'].values()) / value:.2f}x")
 
 
 def main() -> None:
     warnings.filterwarnings("ignore")
-    keep_memory_pages()
     if sys.argv[1:2] == ["--child"]:
-        side, part, size, features, crops, checkpointing, precision, threads = sys.argv[2:]
-        torch.set_num_threads(int(threads))
-        child(side, part, int(size), int(features), int(crops), bool(int(checkpointing)), precision)
+        what, side, part, *numbers, precision = sys.argv[2:]
+        child(what, side, part, numbers, precision)
         return
+    keep_memory_pages()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64])
     parser.add_argument("--features", type=int, nargs="+", default=[48])
@@ -174,6 +194,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--checkpointing", action="store_true", help="activation checkpointing on both sides")
     parser.add_argument("--profile", action="store_true", help="say where the time goes")
+    parser.add_argument("--as-users-get", action="store_true", help="also each side with its own allocator settings")
     parser.add_argument("--no-memory", action="store_true", help="skip the peak memory")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
