@@ -1,0 +1,72 @@
+"""What registration without a network comes to: nothing at all, one affine map by intensities, the best affine map."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from monai.losses import LocalNormalizedCrossCorrelationLoss
+from torch import Tensor
+
+from voco_lite.downstream.deformation import fit_affine
+from voco_lite.downstream.pairs import Pair, known_matches
+
+Field = Float[Tensor, "3 x y z"]
+_LONGEST = 24  # voxels of the scans that are compared: an affine map needs no finer ones
+_WINDOW = 5
+
+
+def no_displacement(pair: Pair) -> Field:
+    """Every voxel matches the one of its own index."""
+    return torch.zeros(3, *pair.fixed.shape)
+
+
+def register_affine(pair: Pair, steps: int = 100, rate: float = 0.02) -> Field:
+    """The affine map that makes the scans most alike, by gradient descent on the local correlation of small copies.
+
+    Args:
+        pair: Alike in their first channel.
+        steps: Of Adam.
+        rate: Of Adam; the map counts half the scan's length as 1.
+
+    Raises:
+        ValueError: Fewer steps than one.
+    """
+    if steps < 1 or not rate > 0:
+        raise ValueError(f"steps must be at least 1 and rate positive, got {steps} and {rate}. Take 100 and 0.02.")
+    moving, fixed = (_small(volume.data[:1]) for volume in (pair.moving, pair.fixed))
+    loss = LocalNormalizedCrossCorrelationLoss(kernel_size=_WINDOW)
+    theta = torch.eye(3, 4).requires_grad_()
+    adam = torch.optim.Adam([theta], rate)
+    for _ in range(steps):
+        places = F.affine_grid(theta[None], list(fixed.shape), align_corners=True)
+        unlike = loss(F.grid_sample(moving, places, padding_mode="border", align_corners=True), fixed)
+        adam.zero_grad()
+        unlike.backward()
+        adam.step()
+    size = [1, 1, *pair.fixed.shape]
+    places = F.affine_grid(theta.detach()[None] - torch.eye(3, 4), size, align_corners=True)[0]
+    # Places run from -1 to 1 on axes (z, y, x).
+    return (places.flip(-1) * (torch.tensor(pair.fixed.shape) - 1) / 2).movedim(-1, 0)
+
+
+def best_affine(pair: Pair, points: int = 500, seed: int = 1) -> Field:
+    """The affine map nearest to the known warps, by least squares: no affine registration can do much better.
+
+    Args:
+        pair: Subjects whose warps are known.
+        points: How many known matches it is fitted to.
+        seed: Of their draw.
+
+    Raises:
+        ValueError: As `known_matches`.
+    """
+    fitted = fit_affine(*known_matches(pair, points, seed))
+    axes = [torch.arange(n, dtype=torch.float64) for n in pair.fixed.shape]
+    voxels = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    return (voxels @ fitted[:3] + fitted[3] - voxels).movedim(-1, 0).float()
+
+
+def _small(data: Float[Tensor, "1 x y z"]) -> Float[Tensor, "1 1 small_x small_y small_z"]:
+    factor = max(round(max(data.shape) / _LONGEST), 1)
+    return F.avg_pool3d(data[None].float(), factor) if factor > 1 else data[None].float()
