@@ -9,6 +9,7 @@ import pytest
 from tiny_run import tiny_config, train
 from voco_lite.cli import main
 from voco_lite.downstream.classifier import load_classifier
+from voco_lite.downstream.registrar import load_registrar
 from voco_lite.downstream.segmenter import load_segmenter
 
 TINY = ("--train.steps", "2", "--train.gauge-every", "0", "--train.device", "cpu", "--train.no-progress")
@@ -63,6 +64,17 @@ def test_phantoms_are_classified(tmp_path, capsys):
     assert code == 0, said.err
     assert "validation, probability of the right class" in said.out and "test accuracy" in said.out
     assert load_classifier(tmp_path).config.classes == ("slim", "average", "large")
+
+
+def test_phantoms_are_registered(tmp_path, capsys):
+    made = ("--preset", "ci", "--data", "phantoms", "--subjects", 2, "--validation", 2, "--test", 2)
+    code = finetune(tmp_path, *made, "--organs", "liver", task="registration")
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert "validation Dice of warped labels" in said.out and "target error mm" in said.out
+    assert load_registrar(tmp_path).config.organs == ("liver",)
+    assert finetune(tmp_path / "other", "--data", str(tmp_path), task="registration") == 2
+    assert "RegistrationTask" in capsys.readouterr().err
 
 
 def test_a_folder_without_classes_cannot_be_classified(tmp_path, capsys):

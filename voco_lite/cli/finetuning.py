@@ -34,14 +34,15 @@ class Finetune:
         subjects: How many made subjects to train on; a folder's rest is used whole.
         validation: Subjects that decide which weights are kept.
         test: Subjects that are examined at the end, once.
-        organs: Names of the structures; left out: six of the abdomen for made subjects, all of a folder.
+        organs: Names of the structures; left out: six of the abdomen for made subjects, all of a folder. Registration
+            does not learn from them, it is scored by them.
         patch_size: Voxels of a training patch and of the sliding window; in classification, of the crops that cover
             a scan.
         attribute: What classification tells apart: "lesion", "contrast_phase" or "body_shape".
         train: How to train.
     """
 
-    task: Positional[Literal["segmentation", "classification"]] = "segmentation"
+    task: Positional[Literal["segmentation", "classification", "registration"]] = "segmentation"
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
     preset: str = "laptop"
     data: str = "population"
@@ -62,10 +63,8 @@ class Finetune:
             config = replace(config, run_folder=str(Path("runs") / f"{self.task}-{Path(self.data).name}"))
         fresh = PretrainConfig.preset(self.preset)
         start = untrained(fresh, config.seed) if self.start is None else pretrained(self.start)
-        if self.task == "classification":
-            self._classify(start, config)
-        else:
-            self._segment(start, config)
+        learn = {"segmentation": self._segment, "classification": self._classify, "registration": self._register}
+        learn[self.task](start, config)
         print(f"Run folder: {config.run_folder}")
 
     def _segment(self, start: Start, config: FinetuneConfig) -> None:
@@ -93,11 +92,7 @@ class Finetune:
         from voco_lite.downstream.classification import ClassificationConfig, ClassificationTask
         from voco_lite.downstream.classifier import Classifier, examine
 
-        if self.data not in ("population", "phantoms"):
-            raise ValueError(
-                f'data must be "population" or "phantoms" for classification, got {self.data}. '
-                "Subjects with classes of their own are learnt from Python, with ClassificationTask."
-            )
+        self._require_made("Subjects with classes of their own are learnt from Python, with ClassificationTask.")
         settings = ClassificationConfig(self.attribute, crop_size=self.patch_size, class_weights="balanced")
         split, _ = self._split(start)
         task = ClassificationTask(start, split, settings, config.seed)
@@ -108,6 +103,33 @@ class Finetune:
             found = examine(Classifier(task.network, settings, start.volume), split.test)
             for name, estimate in (("accuracy", found.accuracy), ("AUROC", found.auroc)):
                 print(f"test {name:10}{estimate.value:.3f} (95 % {estimate.low:.3f} to {estimate.high:.3f})")
+
+    def _register(self, start: Start, config: FinetuneConfig) -> None:
+        """Fine-tune for registration and print errors against the known warps, beside those without a network.
+
+        Raises:
+            ValueError: A folder, whose scans do not know their warps.
+        """
+        from voco_lite.downstream import fit
+        from voco_lite.downstream.affine import no_displacement, register_affine
+        from voco_lite.downstream.registrar import examine
+        from voco_lite.downstream.registration import RegistrationConfig, RegistrationTask
+
+        self._require_made("Scans of your own are registered from Python, with RegistrationTask.")
+        split, _ = self._split(start)
+        settings = RegistrationConfig()
+        task = RegistrationTask(start, split, replace(settings, organs=self.organs or settings.organs), config.seed)
+        fitted = fit(task, config)
+        if fitted.score is not None:
+            print(f"validation Dice of warped labels: {fitted.score:.3f} after step {fitted.best_step}")
+        if split.test:
+            task.network.eval()
+            ways = {"no registration": no_displacement, "affine": register_affine, "network": task.register}
+            print(examine(ways, split.test, task.config.organs))
+
+    def _require_made(self, instead: str) -> None:
+        if self.data not in ("population", "phantoms"):
+            raise ValueError(f'data must be "population" or "phantoms" for {self.task}, got {self.data}. {instead}')
 
     def _split(self, start: Start) -> tuple[Split, tuple[str, ...]]:
         """Subjects in their groups, and the organs that a folder names.
