@@ -5,12 +5,13 @@ is not written yet. It never raises, and it does not change what it is given.
 """
 
 from voco_lite.checks.bands import OutsideBand, expect
-from voco_lite.checks.on_comparison import paired_t, share_gained, step_down, steps_of_a_schedule
 from voco_lite.checks.on_benchmarks import steps_to_target, what_the_table_says
+from voco_lite.checks.on_comparison import paired_t, share_gained, step_down, steps_of_a_schedule
 from voco_lite.checks.on_crops import four_quarters, grid_starts, position_labels
 from voco_lite.checks.on_explorers import best_match, same_share
 from voco_lite.checks.on_losses import negative_term, position_similarity, positive_term, reachable_crop
 from voco_lite.checks.on_processes import averaged_gradients, micro_batches
+from voco_lite.checks.on_registration import folding, target_error
 from voco_lite.checks.on_segmentation import dice_of_an_organ, what_one_run_says
 from voco_lite.checks.on_teacher import ema, half_life, stop_gradient
 from voco_lite.checks.on_training import diagnosis, effective_rank, orthogonal_level, top1, why_untrained_is_good
@@ -26,6 +27,7 @@ __all__ = [
     "effective_rank",
     "ema",
     "expect",
+    "folding",
     "four_quarters",
     "grid_starts",
     "half_life",
@@ -48,6 +50,7 @@ __all__ = [
     "steps_of_a_schedule",
     "steps_to_target",
     "stop_gradient",
+    "target_error",
     "top1",
     "value_at",
     "what_one_run_says",
