@@ -20,7 +20,7 @@ FUNCTIONS = [
     "megabytes", "value_at", "window", "position_mm", "new_shape", "grid_starts", "position_labels",
     "position_similarity", "positive_term", "negative_term", "reachable_crop", "ema", "half_life", "stop_gradient",
     "top1", "orthogonal_level", "effective_rank", "merged_corners", "inflated_channels", "averaged_gradients",
-    "micro_batches", "best_match", "same_share", "dice_of_an_organ",
+    "micro_batches", "best_match", "same_share", "dice_of_an_organ", "target_error", "folding",
     "paired_t", "step_down", "steps_of_a_schedule", "share_gained",
 ]  # fmt: skip
 VALUES = {
