@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import gc
 import os
 import platform
 from collections.abc import Iterator
@@ -90,18 +92,22 @@ def open_accelerator(config: TrainConfig) -> Iterator[Accelerator]:
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
     kinds = [AcceleratorState, GradientState]
-    if not torch.distributed.is_initialized():
+    grouped = torch.distributed.is_initialized()
+    if not grouped:
         kinds.append(PartialState)
     outer = [(kind, dict(kind._shared_state)) for kind in kinds]
     for kind in kinds:
         kind._shared_state.clear()
     try:
         with _fixed_device(device), _matrix_products(config.tf32):
-            yield Accelerator(
+            accelerator = Accelerator(
                 cpu=device.type == "cpu",
                 mixed_precision="no" if precision == "fp32" else precision,
                 gradient_accumulation_steps=config.accumulation,
             )
+            if torch.distributed.is_initialized() and not grouped:
+                atexit.register(_end_process_group)
+            yield accelerator
     finally:
         for kind, values in outer:
             # The process group lives on: forgetting it would start a second one.
@@ -109,6 +115,17 @@ def open_accelerator(config: TrainConfig) -> Iterator[Accelerator]:
                 continue
             kind._shared_state.clear()
             kind._shared_state.update(values)
+
+
+def _end_process_group() -> None:
+    """End the group's threads while the interpreter still stands.
+
+    A thread of gloo that frees its last tensor while Python shuts down aborts the process (PyTorch's pull request
+    179291 has the same handler).
+    """
+    gc.collect()  # a DistributedDataParallel that waits to be collected holds the group
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager
