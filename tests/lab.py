@@ -237,8 +237,16 @@ class Seen:
 
     def run_all(self) -> None:
         """Run all cells and wait for the last one."""
-        assert self.server is not None
+        self.start_all()
+        self.wait_for_cells()
+
+    def start_all(self) -> None:
+        """Run all cells; `window.ranAll` tells when, and whether without an error, the last one has ended."""
         self.page.evaluate(_RUN_ALL)
+
+    def wait_for_cells(self) -> None:
+        """Wait for the last cell."""
+        assert self.server is not None
         try:
             self.page.wait_for_function("() => window.ranAll !== undefined", timeout=CELLS_S * 1000)
         except Exception as error:

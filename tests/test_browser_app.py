@@ -1,4 +1,4 @@
-"""`make app` in a real browser: the page loads without another machine, and its slider moves the picture."""
+"""`make app` in a real browser: the page loads without another machine, and its sliders move the picture."""
 
 import sys
 
@@ -32,8 +32,12 @@ def test_the_app_shows_a_picture(app):
     assert png is not None and not harness.is_blank(png)
 
 
-def test_the_first_slider_of_the_app_moves_its_picture(app):
-    assert harness.moves_picture(app.page.locator("body")), app.server.tail()
+def test_every_slider_of_the_app_moves_its_picture(app):
+    page = app.page.locator("body")
+    count = page.locator(harness.SLIDER).count()
+    still = [number for number in range(count) if not harness.moves_picture(page, number)]
+    # Along x and y, and of the block: crops as deep as the block do not move along z.
+    assert count == 3 and not still, f"no answer to the keyboard: {still}\n{app.server.tail()}"
 
 
 def test_the_app_raised_no_error(app):
