@@ -21,7 +21,8 @@ FUNCTIONS = [
     "position_similarity", "positive_term", "negative_term", "reachable_crop", "ema", "half_life", "stop_gradient",
     "top1", "orthogonal_level", "effective_rank", "merged_corners", "inflated_channels", "averaged_gradients",
     "micro_batches", "best_match", "same_share", "dice_of_an_organ", "target_error", "folding",
-    "paired_t", "step_down", "steps_of_a_schedule", "share_gained",
+    "paired_t", "step_down", "steps_of_a_schedule", "share_gained", "always_the_most_frequent",
+    "area_under_the_curve",
 ]  # fmt: skip
 VALUES = {
     "four_quarters": lambda answer: checks.four_quarters(answer, GRID),
@@ -295,3 +296,9 @@ def test_holm_written_as_in_a_textbook_passes(capsys):
         return out
 
     assert said(capsys, "step_down", textbook).startswith("✓")
+
+
+def test_the_auroc_of_the_exercise_is_scikit_learn_s(capsys):
+    from sklearn.metrics import roc_auc_score
+
+    assert said(capsys, "area_under_the_curve", lambda s, y: roc_auc_score(y, s)).startswith("✓")

@@ -6,6 +6,7 @@ is not written yet. It never raises, and it does not change what it is given.
 
 from voco_lite.checks.bands import OutsideBand, expect
 from voco_lite.checks.on_benchmarks import steps_to_target, what_the_table_says
+from voco_lite.checks.on_classification import always_the_most_frequent, area_under_the_curve
 from voco_lite.checks.on_comparison import paired_t, share_gained, step_down, steps_of_a_schedule
 from voco_lite.checks.on_crops import four_quarters, grid_starts, position_labels
 from voco_lite.checks.on_explorers import best_match, same_share
@@ -20,6 +21,8 @@ from voco_lite.checks.on_weights import inflated_channels, merged_corners
 
 __all__ = [
     "OutsideBand",
+    "always_the_most_frequent",
+    "area_under_the_curve",
     "averaged_gradients",
     "best_match",
     "diagnosis",
