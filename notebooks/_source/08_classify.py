@@ -37,6 +37,7 @@ from voco_lite.downstream.classes import class_name, class_numbers
 from voco_lite.downstream.classification import ClassificationConfig, ClassificationTask, cover
 from voco_lite.downstream.classifier import Classifier, auroc, examine
 
+# %%
 STEPS = STEPS or {"laptop": 60, "ci": 3}[SIZE]
 few, source = {"laptop": ((24, 6, 16), "auto"), "ci": ((12, 2, 8), "phantom")}[SIZE]
 config = vl.PretrainConfig.preset(SIZE, seed=SEED)
