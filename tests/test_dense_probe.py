@@ -1,5 +1,7 @@
 """The dense probe, against scikit-learn's ridge regression, torch's interpolation, and subjects that can be told apart."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -144,6 +146,13 @@ def test_a_record_that_comes_late_is_measured_at_once():
     probe = DenseProbe([subject(0)], [subject(1)], BOX, every=4)
     train(tiny_config(steps=9, log_every=3), callbacks=[probe])
     assert list(probe.scores) == [6, 9]
+
+
+def test_a_record_before_the_first_step_is_measured_too():
+    probe = DenseProbe([subject(0)], [subject(1)], BOX, every=4)
+    for step in (0, 2):
+        probe({"step": step}, SimpleNamespace(encoder=build_encoder(EncoderConfig(), seed=0)))
+    assert list(probe.scores) == [0]
 
 
 @pytest.mark.parametrize(
