@@ -11,7 +11,7 @@ from voco_lite.checks.grading import Exercise, Mistake, check
 
 
 def target_error(answer: Any) -> None:
-    """1: mean distance in mm between where points end and where they belong."""
+    """9.1: mean distance in mm between where points end and where they belong."""
 
     def ends(fixed: Tensor, found: Tensor, moving: Tensor, spacing: Tensor) -> Tensor:
         return (fixed + found - moving) * spacing
@@ -22,7 +22,7 @@ def target_error(answer: Any) -> None:
         return [(*points, torch.tensor([1.0, 2.0, 5.0])), (*points[::-1], torch.tensor([3.0, 0.5, 1.0]))]
 
     exercise = Exercise(
-        name="Target error",
+        name="9.1 Target error",
         right=lambda *given: ends(*given).norm(dim=-1).mean(),
         cases=cases,
         mistakes=(
@@ -54,14 +54,14 @@ def target_error(answer: Any) -> None:
 
 
 def folding(answer: Any) -> None:
-    """2: share of voxels where space folds, from Jacobian determinants."""
+    """9.2: share of voxels where space folds, from Jacobian determinants."""
 
     def cases() -> list[tuple[Any, ...]]:
         known = torch.tensor([[1.0, 0.4, -0.2], [0.0, 1.7, -3.0]])
         return [(known,), (known.flip(0) + 0.3,), (torch.ones(2, 2),)]
 
     exercise = Exercise(
-        name="Folding",
+        name="9.2 Folding",
         right=lambda determinants: (determinants <= 0).double().mean(),
         cases=cases,
         mistakes=(
