@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from voco_lite.config import EncoderConfig
+from voco_lite.downstream.unet import UNet
 from voco_lite.encoders import build_encoder
 from voco_lite.encoders.conv import Convolution
 
@@ -43,3 +44,14 @@ def test_no_encoder_has_a_padded_convolution_of_another_kind(name):
     encoder = build_encoder(EncoderConfig(name))
     padded = [m for m in encoder.modules() if isinstance(m, nn.Conv3d) and any(m.padding)]
     assert padded and all(isinstance(module, Convolution) for module in padded)
+
+
+def test_a_decoder_over_small_maps_has_no_padded_convolution_of_another_kind_and_learns_in_bfloat16():
+    network = UNet(build_encoder(EncoderConfig("conv-tiny")), classes=3)
+    padded = [m for m in network.ups.modules() if isinstance(m, nn.Conv3d) and any(m.padding)]
+    assert padded and all(isinstance(module, Convolution) for module in padded)
+    dirty_memory()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(torch.rand(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0)))
+    logits.float().square().mean().backward()
+    assert all(bool(torch.isfinite(p.grad).all()) for p in network.ups.parameters())

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from voco_lite.downstream.task import TaskNetwork
 from voco_lite.encoders import Encoder, SwinEncoder
+from voco_lite.encoders.conv import exact_on_small_maps
 
 Crops = Float[Tensor, "crops channel x y z"]
 Logits = Float[Tensor, "crops classes x y z"]
@@ -24,10 +25,12 @@ _FINEST = 12  # channels at the resolution of the crop, where the encoder has no
 
 def upward(channels: Sequence[int], strides: Sequence[int]) -> nn.ModuleList:
     """Blocks that lead from each map to the next finer one, from fine to coarse."""
-    return nn.ModuleList(
+    blocks = nn.ModuleList(
         UnetrUpBlock(3, coarse, fine, 3, below // above, "batch")
         for (fine, coarse), (above, below) in zip(pairwise(channels), pairwise(strides), strict=True)
     )
+    exact_on_small_maps(blocks)
+    return blocks
 
 
 def climb(ups: nn.ModuleList, maps: Sequence[Tensor]) -> Tensor:

@@ -71,6 +71,16 @@ class Convolution(nn.Conv3d):
         return F.conv3d(F.pad(x, (1,) * 6), self.weight, self.bias, stride=self.stride)
 
 
+def exact_on_small_maps(network: nn.Module) -> None:
+    """Put `Convolution` in the place of a network's padded 3x3x3 convolutions; weights and their names stay."""
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Conv3d and (child.kernel_size, child.padding) == ((3,) * 3, (1,) * 3):
+                exact = Convolution(child.in_channels, child.out_channels, child.stride[0], child.bias is not None)
+                exact.weight, exact.bias = child.weight, child.bias
+                setattr(parent, name, exact)
+
+
 def _stage(inputs: int, outputs: int, norm: str) -> nn.Sequential:
     return nn.Sequential(
         Convolution(inputs, outputs, stride=2),
