@@ -305,7 +305,7 @@ def test_released_weights_are_listed_with_size_and_digest(capsys):
     assert main(["weights"]) == 0
     shown = capsys.readouterr().out
     for file in KNOWN_FILES.values():
-        assert file.name in shown and file.sha256 in shown and f"{file.megabytes} MB" in shown
+        assert file.name in shown and file.digest in shown and file.size in shown
 
 
 def test_a_file_is_loaded_into_the_encoder_that_fits_and_reported(official, capsys):
@@ -322,8 +322,15 @@ def test_nnunet_weights_are_loaded_into_the_plain_conv_encoder_whole(tmp_path, c
     assert f"loaded      {len(state)} tensors" in capsys.readouterr().out
 
 
-def test_an_unknown_file_is_loaded_only_when_that_is_allowed(official, capsys):
-    assert main(["weights", "load", str(official)]) == 2
+def test_an_unknown_file_is_loaded_and_reported_as_unverified(official, capsys):
+    assert main(["weights", "load", str(official)]) == 0
+    assert "unverified: no released file" in capsys.readouterr().out
+
+
+def test_a_released_name_with_another_digest_is_refused(official, tmp_path, capsys):
+    file = tmp_path / "VoCo_B_SSL_head.pt"
+    file.write_bytes(official.read_bytes())
+    assert main(["weights", "load", str(file)]) == 2
     assert "allow_unverified" in capsys.readouterr().err
 
 
@@ -370,9 +377,11 @@ def test_a_run_is_not_resumed_from_other_weights(swin_run, capsys):
     assert "started_from" in capsys.readouterr().err
 
 
-def test_weights_are_refused_before_training_where_unverified(swin_run, tmp_path, capsys):
+def test_weights_with_a_wrong_digest_are_refused_before_training(swin_run, official, tmp_path, capsys):
     _, arguments, _ = swin_run
-    assert pretrain(tmp_path / "run", *arguments) == 2
+    file = tmp_path / "VoCo_B_SSL_head.pt"
+    file.write_bytes(official.read_bytes())
+    assert pretrain(tmp_path / "run", *arguments[:-1], file) == 2
     assert "allow_unverified" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 

@@ -151,9 +151,37 @@ def test_a_file_that_would_run_code_is_refused_unread(tmp_path, capsys):
     assert "executed" not in capsys.readouterr().out
 
 
-def test_an_unknown_digest_is_refused_with_the_way_out(tmp_path):
+def test_an_unknown_file_is_loaded_and_reported_as_unverified(tmp_path):
+    report = load_official_weights(fresh(), saved(tmp_path, released_state()))
+    assert report.identity is None and "unverified: no released file" in str(report)
+
+
+def test_a_released_name_with_another_digest_is_refused_with_the_way_out(tmp_path):
+    file = saved(tmp_path, released_state(), "VoCo_B_SSL_head.pt")
     with pytest.raises(ValueError, match="allow_unverified=True"):
-        load_official_weights(fresh(), saved(tmp_path, released_state()))
+        load_official_weights(fresh(), file)
+    assert "unverified" in str(load_official_weights(fresh(), file, allow_unverified=True))
+
+
+def test_a_released_name_without_a_published_digest_loads_and_says_so(tmp_path):
+    file = saved(tmp_path, {"state_dict": released_state(prefix="module.")}, "VoCo_10k.pt")
+    report = load_official_weights(fresh(), file)
+    assert report.identity is None and "no published digest" in str(report)
+
+
+def test_a_file_without_a_published_digest_is_not_fetched():
+    with pytest.raises(ValueError, match="published digest"):
+        download_official_weights("VoComni_nnunet.pt")
+
+
+def test_a_training_checkpoint_with_its_optimizer_is_refused_in_one_plain_line(tmp_path):
+    encoder = fresh()
+    content = {"global_step": 3, "state_dict": released_state(), "optimizer": torch.optim.AdamW(encoder.parameters())}
+    with pytest.raises(ValueError, match="2024 training checkpoints") as caught:
+        load(encoder, saved(tmp_path, content))
+    message = str(caught.value)
+    assert "torch.save(torch.load(" in message
+    assert not any(part in message for part in ("\n", "\x1b", "weights_only"))
 
 
 def test_a_known_digest_is_accepted_and_named(tmp_path, monkeypatch):
@@ -172,7 +200,7 @@ def test_a_second_digest_must_agree_too(tmp_path, monkeypatch):
 
 
 def test_digests_are_complete_and_differ():
-    digests = [file.sha256 for file in KNOWN_FILES.values()]
+    digests = [file.sha256 for file in KNOWN_FILES.values() if file.sha256]
     assert len(set(digests)) == len(digests) == 6 and all(re.fullmatch("[0-9a-f]{64}", one) for one in digests)
 
 
@@ -296,7 +324,7 @@ def test_the_report_says_what_was_loaded_and_why_not(tmp_path):
     state = released_state() | {"teacher.layer1.0.weight": torch.zeros(2)}
     text = str(load(fresh(in_channels=2), saved(tmp_path, state)))
     for part in ("loaded      142 tensors", "ignored     1 tensors: teacher (1)", "merging     legacy",
-                 "model (12, 2, 2, 2, 2), file (12, 1, 2, 2, 2)", "take one channel", "not verified"):  # fmt: skip
+                 "model (12, 2, 2, 2, 2), file (12, 1, 2, 2, 2)", "take one channel", "unverified"):  # fmt: skip
         assert part in text
 
 

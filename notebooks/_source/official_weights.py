@@ -40,7 +40,7 @@ device = choose_device(DEVICE)
 
 # %%
 for released in KNOWN_FILES.values():
-    print(f"{released.name:20} {released.megabytes:5} MB  fits {released.encoder:7} sha256 {released.sha256[:12]}…")
+    print(f"{released.name:20} {released.size:>12}  fits {released.encoder:10} {released.digest[:26]}")
 
 # %% [markdown]
 # ## A file
@@ -63,20 +63,15 @@ print(describe_weights(file))
 print("\nfirst names:", *list(torch.load(file, weights_only=True).get("state_dict", {}))[:3], sep="\n  ")
 
 # %% [markdown]
-# ## Refused, then loaded
+# ## Loaded, or refused
 # A file that somebody sends you may be anything. It is read without running any code in it, and compared with the known
-# digests. One that is not known is refused, unless you say that you trust it.
+# digests. An unknown one loads, and the report calls it unverified; one that bears a released name and is another file
+# is refused, unless you say that you trust it.
 
 # %%
 name = fitting_encoder(file)
 encoder = vl.build_encoder(EncoderConfig(name), seed=SEED)
-try:
-    vl.load_official_weights(encoder, file)
-except ValueError as error:
-    print("refused:", error)
-
-# %%
-report = vl.load_official_weights(encoder, file, allow_unverified=True)
+report = vl.load_official_weights(encoder, file)
 print(report)
 checks.expect("tensors loaded", len(report.loaded), between=(145, 145))
 
@@ -169,7 +164,7 @@ config = vl.PretrainConfig.preset(
     run_folder=str(Path(OUT) / f"run-{Path(file).stem}-{STEPS}-steps-seed-{SEED}"),
 )  # fmt: skip
 model = vl.VoCo(config)
-start = vl.official_weights.start_from_weights(model, file, allow_unverified=True)
+start = vl.official_weights.start_from_weights(model, file)
 print(*start.notes, sep="\n")
 
 # %%
@@ -208,7 +203,7 @@ checks.inflated_channels(my_inflated_channels)
 
 # %%
 two_channels = vl.build_encoder(EncoderConfig(name), in_channels=2, seed=SEED)
-inflated = vl.load_official_weights(two_channels, file, allow_unverified=True, inflate_channels=True)
+inflated = vl.load_official_weights(two_channels, file, inflate_channels=True)
 print("inflated:", *inflated.inflated, sep="\n  ")
 with torch.no_grad():
     one, two = encoder(crop).pooled, two_channels.to(device).eval()(crop.repeat(1, 2, 1, 1, 1)).pooled
@@ -286,7 +281,7 @@ vl.notebooks.write_results(
 
 # %% [markdown]
 # ## Recap
-# * A report says what became of every tensor; too little is an error, and an unknown file is refused unless you insist.
+# * A report says what became of every tensor; too little is an error, and so is a released name with other content.
 # * Weights and the order of patch merging belong together: the released ones are *legacy*, new ones *current*.
 # * Heads that no file holds start fresh, and the report says so.
 # * More input channels are an explicit choice, and so is the way back to MONAI.

@@ -35,7 +35,7 @@ class Pretrain(PretrainConfig):
             of the folder, or another folder; 0 measures nothing.
         weights: Official weights that the encoder starts from: a .pt file, or the name of a released one
             (`python -m voco_lite weights`). The projector starts fresh: no released file holds one.
-        allow_unverified: Accept weights whose digest is not that of a released file.
+        allow_unverified: Accept weights that have a released name and another digest.
     """
 
     preset: str = "laptop"  # type: ignore[assignment]  # hides the constructor of that name, on purpose

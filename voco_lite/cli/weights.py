@@ -23,7 +23,7 @@ class Weights:
         source: For "fetch" a released name, for "load" a file or a released name, for "export" a run folder or a
             checkpoint.
         encoder: Encoder to load into; left out: the one whose width the file has.
-        allow_unverified: Load a file whose digest is not that of a released one.
+        allow_unverified: Load a file that has a released name and another digest.
         inflate_channels: Repeat the one input channel of the file for all channels of the encoder.
         in_channels: Input channels of the encoder to load into.
         out: File to write; left out: swinunetr.pt beside the checkpoint.
@@ -86,6 +86,6 @@ def _released() -> list[str]:
     from voco_lite.official_weights import KNOWN_FILES
 
     return [
-        f"{file.name:20s} {file.megabytes:5d} MB  {file.encoder}  sha256 {file.sha256}\n{'':20s} {file.content}"
+        f"{file.name:20s} {file.size:>12s}  {file.encoder}  {file.digest}\n{'':20s} {file.content}"
         for file in KNOWN_FILES.values()
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from voco_lite.encoders.swin import FEATURE_SIZES
-from voco_lite.official_weights.known import identify
+from voco_lite.official_weights.known import identify, origin
 from voco_lite.official_weights.reading import read_weights
 
 
@@ -20,7 +20,7 @@ def describe_weights(file: str | Path) -> str:
     state, record = read_weights(file)
     numbers = sum(tensor.numel() for tensor in state.values() if tensor.is_floating_point())
     lines = [
-        f"{Path(file).name}: {f'released file {known.name} ({known.content})' if known else 'no released file'}",
+        f"{Path(file).name}: {origin(file, known)}{f' ({known.content})' if known else ''}",
         f"  SHA-256   {sha256}",
         f"  tensors   {len(state)}, {numbers / 1e6:.1f} million numbers",
     ]

@@ -11,7 +11,7 @@ def download_official_weights(name: str = "VoCo_B_SSL_head.pt", folder: str | Pa
     """Fetch a released file from Hugging Face, or find it in the cache, and check its digests.
 
     Args:
-        name: A key of `KNOWN_FILES`.
+        name: A key of `KNOWN_FILES`, with a published digest.
         folder: Where to put it; None: the cache of `huggingface_hub`.
 
     Raises:
@@ -22,13 +22,17 @@ def download_official_weights(name: str = "VoCo_B_SSL_head.pt", folder: str | Pa
         raise ValueError(
             f"name must be one of {', '.join(KNOWN_FILES)}, got {name!r}. B fits swin-b, L swin-l, H swin-h."
         )
+    if KNOWN_FILES[name].sha256 is None:
+        raise ValueError(
+            f"name must be a file with a published digest, got {name!r}. Download it yourself and give its path."
+        )
     from huggingface_hub import hf_hub_download
 
     try:
         path = Path(hf_hub_download(REPOSITORY, name, local_dir=folder))
     except Exception as error:  # the client's own errors, and those of its HTTP library, which changed with versions
         raise ConnectionError(
-            f"{name} ({KNOWN_FILES[name].megabytes} MB) could not be fetched ({type(error).__name__}). Download it "
+            f"{name} ({KNOWN_FILES[name].size}) could not be fetched ({type(error).__name__}). Download it "
             f"elsewhere from {URL}{name} and give its path to load_official_weights."
         ) from error
     known, sha256 = identify(path)

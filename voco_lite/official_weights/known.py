@@ -1,7 +1,7 @@
 """The files that the VoCo authors released, and how to recognise them.
 
 Names and digests: Hugging Face repository `Luffy503/VoCo` (licence Apache-2.0) and, for MD5, the registry of kaiko
-eva. A file whose digest is another one is another file, whatever its name.
+eva. Two files have no published digest, so that their content cannot be verified.
 """
 
 from __future__ import annotations
@@ -21,18 +21,28 @@ class KnownFile:
     Attributes:
         name: Its name in the repository.
         encoder: Name of the encoder that it fits.
-        sha256: Digest of the whole file.
+        sha256: Digest of the whole file; None: none was published.
         md5: Second digest, where one is published.
-        megabytes: Size, in 10^6 bytes, rounded.
+        megabytes: Size, in 10^6 bytes, rounded; None: not published.
         content: What it holds.
     """
 
     name: str
     encoder: str
-    sha256: str
+    sha256: str | None
     md5: str | None
-    megabytes: int
+    megabytes: int | None
     content: str
+
+    @property
+    def size(self) -> str:
+        """Its size in words."""
+        return "size unknown" if self.megabytes is None else f"{self.megabytes} MB"
+
+    @property
+    def digest(self) -> str:
+        """Its SHA-256 in words."""
+        return "no published digest" if self.sha256 is None else f"sha256 {self.sha256}"
 
 
 _SSL = "encoder, self-supervised; no projector and no decoder"
@@ -52,6 +62,8 @@ KNOWN_FILES = {
                   None, 1170, _OMNI),
         KnownFile("VoComni_H.pt", "swin-h", "6863af6b5a1f05a2650c867418bb25b30dc951ae63153caa317aac14632bb47a",
                   None, 4650, _OMNI),
+        KnownFile("VoComni_nnunet.pt", "plain-conv", None, None, None, "nnU-Net's plain U-Net, trained on VoComni"),
+        KnownFile("VoCo_10k.pt", "swin-b", None, None, None, "training checkpoint of the 2024 code"),
     )
 }  # fmt: skip
 
@@ -76,3 +88,27 @@ def identify(file: str | Path) -> tuple[KnownFile | None, str]:
         if known.sha256 == sha256.hexdigest() and known.md5 in (None, md5.hexdigest()):
             return known, sha256.hexdigest()
     return None, sha256.hexdigest()
+
+
+def require_own_digest(file: str | Path, known: KnownFile | None, sha256: str) -> None:
+    """Refuse a file that bears a released name and is not that file.
+
+    Raises:
+        ValueError: The name has a published digest, and the file another one.
+    """
+    named = KNOWN_FILES.get(Path(file).name)
+    if named is not None and named.sha256 is not None and named is not known:
+        raise ValueError(
+            f"{file} should be {named.name} with SHA-256 {named.sha256}, got {sha256}. "
+            "Download it again; or, if you trust its origin, pass allow_unverified=True."
+        )
+
+
+def origin(file: str | Path, known: KnownFile | None) -> str:
+    """Whether a file is a released one, in words."""
+    if known is not None:
+        return f"released file {known.name}"
+    named = KNOWN_FILES.get(Path(file).name)
+    if named is not None and named.sha256 is None:
+        return "unverified: no published digest"
+    return "unverified: no released file"

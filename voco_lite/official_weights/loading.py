@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from voco_lite.official_weights.known import KNOWN_FILES, identify
+from voco_lite.official_weights.known import identify, require_own_digest
 from voco_lite.official_weights.merging import merging_of, set_merging
 from voco_lite.official_weights.reading import read_weights
 from voco_lite.official_weights.report import LoadReport, Mismatch
@@ -44,7 +44,8 @@ def load_official_weights(
     Args:
         model: An encoder, a VoCo model, a network with an `encoder`, or MONAI's `SwinUNETR(use_v2=True)`.
         file: A .pt file.
-        allow_unverified: Accept a file whose digest is not that of a released one.
+        allow_unverified: Accept a file with a released name and another digest. Files of other names load in any case,
+            and the report says that they are unverified.
         inflate_channels: Repeat the one input channel of the weights for all input channels of the model, divided by
             their number; otherwise the first layers keep their own values.
         threshold: Least share of the encoder's tensors that must be loaded.
@@ -55,14 +56,11 @@ def load_official_weights(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: Unknown digest, unreadable file, non-finite numbers, or too few fitting tensors; nothing is changed.
+        ValueError: Wrong digest, unreadable file, non-finite numbers, or too few fitting tensors; nothing is changed.
     """
     known, sha256 = identify(file)
-    if known is None and not allow_unverified:
-        raise ValueError(
-            f"{file} should be one of {', '.join(KNOWN_FILES)}, got a file with SHA-256 {sha256}, which is none of "
-            "them. Download it again; or, if you trust its origin, pass allow_unverified=True."
-        )
+    if not allow_unverified:
+        require_own_digest(file, known, sha256)
     state, record = read_weights(file)
     match = match_names(_own_names(model), state, inflate_channels)
     _require_enough(model, match, Path(file), threshold)

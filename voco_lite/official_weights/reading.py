@@ -28,12 +28,13 @@ def read_weights(file: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise FileNotFoundError(f"There is no weight file {path}. Give a .pt file that holds a state dict.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError, zipfile.BadZipFile):
         raise ValueError(
-            f"{path} should be a state dict of tensors, but cannot be read safely ({reason}). It is damaged, or holds "
-            "objects that could run code. Download it again, or save its state dict alone with torch.save."
-        ) from error
+            f"{path} should be a state dict of tensors, got a file that cannot be read safely: it is damaged, or holds "
+            "objects that could run code, as the 2024 training checkpoints do (their optimizer); download it again, or, "
+            "if you trust its origin, convert it in the environment that wrote it with "
+            """torch.save(torch.load("old.pt", map_location="cpu")["state_dict"], "new.pt")."""
+        ) from None  # PyTorch's own message advises to give up safety
     state = unwrap(content)
     if not state:
         raise ValueError(

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from voco_lite.official_weights.known import KNOWN_FILES, origin
+
 Shape = tuple[int, ...]
 
 
@@ -49,8 +51,8 @@ class LoadReport:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        origin = f"released file {self.identity}" if self.identity else "no released file: not verified"
-        lines = [f"{self.file.name} ({origin}, SHA-256 {self.sha256[:12]}…)"]
+        known = KNOWN_FILES.get(self.identity) if self.identity else None
+        lines = [f"{self.file.name} ({origin(self.file, known)}, SHA-256 {self.sha256[:12]}…)"]
         lines.append(f"  loaded      {len(self.loaded)} tensors; the encoder has {self.encoder_tensors}")
         for label, names in (("inflated", self.inflated), ("missing", self.missing), ("ignored", self.ignored)):
             if names:

@@ -63,7 +63,7 @@ def start_from_weights(model: VoCo, file: str | Path, allow_unverified: bool = F
     Args:
         model: With an encoder that the file fits; its patch merging becomes the file's.
         file: A .pt file.
-        allow_unverified: Accept a file whose digest is not that of a released one.
+        allow_unverified: Accept a file with a released name and another digest.
 
     Returns:
         The report of `load_official_weights`; its notes name what is fresh.
