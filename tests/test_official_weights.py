@@ -343,32 +343,57 @@ def test_a_file_is_described_without_a_model(tmp_path):
 # Export
 
 
+def exported(encoder: nn.Module, folder: Path, out_channels: int | None = 3) -> Path:
+    """An exported file; the warning that a legacy encoder brings is tested elsewhere."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return export_swinunetr(encoder, folder / "swin.pt", out_channels=out_channels)
+
+
+def monai_features(network: nn.Module, crop: Tensor) -> Tensor:
+    """The deepest map of MONAI's network, on which every output depends."""
+    with torch.no_grad():
+        return network.encoder10(network.swinViT(crop, True)[4])  # type: ignore[operator]
+
+
 @pytest.mark.parametrize("merging", ["current", "legacy"])
-def test_an_exported_file_loads_strictly_into_monai(merging, tmp_path):
+def test_an_exported_file_computes_the_same_in_monai_told_its_merging(merging, tmp_path):
     nets = importlib.import_module("monai.networks.nets")
     encoder = fresh(merging=merging)
-    with pytest.warns(UserWarning, match=f'"{merging}" patch merging'):
-        file = export_swinunetr(encoder, tmp_path / "swin.pt", out_channels=3)
-    network = nets.SwinUNETR(1, 3, feature_size=12, use_v2=True)
-    network.load_state_dict(torch.load(file, weights_only=True), strict=True)
-    own = network.state_dict()
-    assert all(torch.equal(tensor, own[name]) for name, tensor in encoder.state_dict().items())
+    content = torch.load(exported(encoder, tmp_path), weights_only=True)
+    crop = torch.rand(1, 1, 64, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours = encoder(crop).maps[-1]
+    told = {"current": {}, "legacy": {"downsample": LegacyPatchMerging}}
+    features = {}
+    for name, options in told.items():
+        network = nets.SwinUNETR(1, 3, feature_size=12, use_v2=True, **options)
+        network.load_state_dict(content, strict=True)
+        features[name] = monai_features(network, crop)
+    torch.testing.assert_close(features.pop(merging), ours, atol=1e-4, rtol=0)
+    (other,) = features.values()
+    assert float((other - ours).abs().max()) > 0.1
+
+
+def test_an_export_warns_where_plain_monai_computes_something_else_and_prints_the_order_otherwise(tmp_path, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export_swinunetr(fresh(merging="current"), tmp_path / "current.pt", out_channels=None)
+    assert '"current" patch merging' in capsys.readouterr().out
+    with pytest.warns(UserWarning, match='"legacy" patch merging.*LegacyPatchMerging'):
+        export_swinunetr(fresh(merging="legacy"), tmp_path / "legacy.pt", out_channels=None)
 
 
 @pytest.mark.parametrize("merging", ["current", "legacy"])
 def test_the_merging_of_an_exported_file_comes_back(merging, tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        file = export_swinunetr(fresh(merging=merging), tmp_path / "swin.pt", out_channels=None)
+    file = exported(fresh(merging=merging), tmp_path, None)
     encoder = fresh(merging="legacy" if merging == "current" else "current")
     load(encoder, file)
     assert encoder.merging == merging and read_weights(file)[1]["feature_size"] == 12
 
 
 def test_an_export_without_decoder_has_the_released_names(tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        file = export_swinunetr(VoCo(voco_config()), tmp_path / "swin.pt", out_channels=None)
+    file = exported(VoCo(voco_config()), tmp_path, None)
     content = torch.load(file, weights_only=True)
     assert isinstance(content, OrderedDict) and set(content) == set(ENCODER_SHAPES)
 

@@ -211,7 +211,7 @@ checks.expect("largest difference for equal channels", (one - two).abs().max(), 
 
 # %% [markdown]
 # ## Back to MONAI
-# `export_swinunetr` writes what MONAI's `SwinUNETR` loads strictly, and warns that MONAI must be told the order. We
+# `export_swinunetr` writes what MONAI's `SwinUNETR` loads strictly, and warns where MONAI must be told the order. We
 # build it with that order and compare what both compute.
 
 # %%
@@ -232,6 +232,10 @@ checks.expect("largest difference to MONAI", (theirs - ours).abs().max(), betwee
 
 # %% [markdown]
 # ## An encoder of your own
+# Beside the Swin encoders there is `plain-conv`, the encoder of nnU-Net: with instance norm, as published, to load
+# weights into (`norm="instance"`), with batch norm to pre-train it. Instance norm takes from each crop the level of
+# every feature, and pooled features of different places then look alike.
+#
 # Anything that turns crops into maps and one vector per crop can be pre-trained. These lines register one by name; from
 # there on it works everywhere, `pretrain` and probes included.
 

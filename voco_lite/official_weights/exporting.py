@@ -15,12 +15,22 @@ from voco_lite.encoders.swin import SwinEncoder
 from voco_lite.official_weights.merging import merging_of
 from voco_lite.official_weights.reading import RECORD
 
+_LEGACY = (
+    'These weights belong to the "legacy" patch merging (MONAI < 1.5). Newer MONAI loads them without a complaint and '
+    "computes something else: build SwinUNETR(downsample=LegacyPatchMerging) from voco_lite.official_weights."
+)
+_CURRENT = (
+    'These weights belong to the "current" patch merging (MONAI >= 1.5), as plain SwinUNETR(use_v2=True) computes it. '
+    "Older MONAI, such as the 1.3 that the released downstream code pins, would compute something else."
+)
+
 
 def export_swinunetr(model: nn.Module, path: str | Path, out_channels: int | None = 21) -> Path:
     """Write the weights of a Swin encoder as a state dict of `monai.networks.nets.SwinUNETR(use_v2=True)`.
 
-    The order of the patch merging changes what a network computes, but neither names nor shapes. It is recorded in
-    the state dict's metadata, which `load_official_weights` reads, and a warning says what MONAI has to be told.
+    The order of the patch merging changes what a network computes, but neither names nor shapes. It is printed, and
+    recorded in the state dict's metadata, which `load_official_weights` reads; where plain MONAI of today would compute
+    something else, a warning says what it has to be told.
 
     Args:
         model: A Swin encoder, a VoCo model, or a network around one; a decoder under MONAI's names goes along.
@@ -46,7 +56,10 @@ def export_swinunetr(model: nn.Module, path: str | Path, out_channels: int | Non
     record = {"merging": merging, "feature_size": encoder.feature_size, "in_channels": encoder.in_channels}
     state._metadata = {RECORD: record}  # type: ignore[attr-defined]
     _write(state, Path(path))
-    warnings.warn(_advice(merging), stacklevel=2)
+    if merging == "legacy":
+        warnings.warn(_LEGACY, stacklevel=2)
+    else:
+        print(_CURRENT)
     return Path(path)
 
 
@@ -62,19 +75,6 @@ def _with_decoder(state: OrderedDict[str, Tensor], encoder: SwinEncoder, outputs
         torch.manual_seed(0)
         whole = SwinUNETR(encoder.in_channels, outputs, feature_size=encoder.feature_size, use_v2=True).state_dict()
     return OrderedDict((name, state.get(name, tensor)) for name, tensor in whole.items())
-
-
-def _advice(merging: str | None) -> str:
-    if merging == "legacy":
-        return (
-            'These weights belong to the "legacy" patch merging (MONAI < 1.5). Newer MONAI loads them without a '
-            "complaint and computes something else: build SwinUNETR(downsample=LegacyPatchMerging) from "
-            "voco_lite.official_weights."
-        )
-    return (
-        'These weights belong to the "current" patch merging (MONAI >= 1.5). Older MONAI, such as the 1.3 that the '
-        "released downstream code pins, loads them without a complaint and computes something else."
-    )
 
 
 def _write(state: Any, target: Path) -> None:
