@@ -78,6 +78,14 @@ def test_the_variants_of_the_swin_encoder_stay_on_the_device(merging, checkpoint
     step_on_meta(config_of(encoder__name="swin-tiny", crop_size=(64, 64, 64), **changes))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["tpami25-L", "tpami25-H"])
+def test_a_published_step_of_the_large_encoders_stays_on_the_device(preset):
+    # B is small enough to train for real: test_published_step.py.
+    model = step_on_meta(PretrainConfig.preset(preset))
+    assert all(p.grad is not None and p.grad.is_meta for p in model.encoder.parameters() if p.requires_grad)
+
+
 @pytest.mark.parametrize("norm", ["batch", "group", "instance"])
 def test_every_normalisation_stays_on_the_device(norm):
     step_on_meta(config_of(norm=norm, crop_size=(32, 32, 32)))
