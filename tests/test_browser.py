@@ -76,6 +76,15 @@ def test_every_slider_of_every_widget_moves_its_picture(opened):
     assert sliders and not still, f"no answer to the keyboard: {still}\n{opened.server.tail()}"
 
 
+def test_every_question_for_webgl_is_answered(opened):
+    answer = "yes, drawn by" if opened.webgl else "no, this browser has no WebGL 2"
+    answered = opened.page.locator(".jp-OutputArea-output div[role=status]", has_text=answer)
+    asked = [source for source in opened.page.evaluate(SOURCES) if "webgl_report" in calls(source)]
+    for number in range(len(asked)):
+        answered.nth(number).wait_for(timeout=harness.MOVE_S * 1000)
+    assert answered.count() == len(asked) == (opened.name == "00_setup")
+
+
 def test_the_page_raised_no_error(opened):
     assert opened.errors == []
 
