@@ -40,6 +40,14 @@ def test_every_precision_trains(precision):
     assert sum(losses[-5:]) < sum(losses[:5]) and all(torch.isfinite(t).all() for t in weights(model).values())
 
 
+@pytest.mark.parametrize("encoder", ["conv-tiny", "swin-tiny"])
+def test_a_compiled_encoder_computes_what_it_computes_otherwise(encoder):
+    size = {"crop_size": (64, 64, 64)} if encoder.startswith("swin") else {}
+    config = gpu_config(encoder__name=encoder, steps=1, **size)
+    first = [train(config.changed(compile=compiled))[1]["total"][1][0] for compiled in (False, True)]
+    assert first[1] == pytest.approx(first[0], rel=1e-3)
+
+
 def test_half_precision_runs_with_a_scaler_that_is_stored(tmp_path):
     config = gpu_config(precision="fp16", checkpoint_every=3, run_folder=str(tmp_path))
     train(config)

@@ -147,6 +147,15 @@ def test_loader_processes_change_nothing():
     assert trace(train(tiny_config(steps=2))[1]) == trace(train(tiny_config(steps=2, workers=2))[1])
 
 
+def test_compilation_is_asked_for_once_and_of_the_encoder(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: asked.append(module))
+    model, _ = train(tiny_config(steps=2, compile=True))
+    assert asked == [model.encoder]
+    train(tiny_config(steps=1))
+    assert len(asked) == 1
+
+
 def test_loader_processes_end_with_the_run():
     before = set(multiprocessing.active_children())
     train(tiny_config(steps=1, workers=2))
