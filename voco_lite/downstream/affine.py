@@ -8,10 +8,11 @@ from jaxtyping import Float
 from monai.losses import LocalNormalizedCrossCorrelationLoss
 from torch import Tensor
 
-from voco_lite.downstream.deformation import fit_affine
+from voco_lite.downstream.deformation import fit_affine, follow
 from voco_lite.downstream.pairs import Pair, known_matches
 
 Field = Float[Tensor, "3 x y z"]
+AffineMap = Float[Tensor, "4 3"]
 _LONGEST = 24  # voxels of the scans that are compared: an affine map needs no finer ones
 _WINDOW = 5
 
@@ -22,12 +23,20 @@ def no_displacement(pair: Pair) -> Field:
 
 
 def register_affine(pair: Pair, steps: int = 100, rate: float = 0.02) -> Field:
+    """The displacement of `find_affine`."""
+    return follow(no_displacement(pair), find_affine(pair, steps, rate))
+
+
+def find_affine(pair: Pair, steps: int = 100, rate: float = 0.02) -> AffineMap:
     """The affine map that makes the scans most alike, by gradient descent on the local correlation of small copies.
 
     Args:
         pair: Alike in their first channel.
         steps: Of Adam.
         rate: Of Adam; the map counts half the scan's length as 1.
+
+    Returns:
+        From voxels of the fixed scan to those of the moving one, float64: `[points, 1] @ map`.
 
     Raises:
         ValueError: Fewer steps than one.
@@ -38,16 +47,15 @@ def register_affine(pair: Pair, steps: int = 100, rate: float = 0.02) -> Field:
     loss = LocalNormalizedCrossCorrelationLoss(kernel_size=_WINDOW)
     theta = torch.eye(3, 4).requires_grad_()
     adam = torch.optim.Adam([theta], rate)
-    for _ in range(steps):
-        places = F.affine_grid(theta[None], list(fixed.shape), align_corners=True)
-        unlike = loss(F.grid_sample(moving, places, padding_mode="border", align_corners=True), fixed)
-        adam.zero_grad()
-        unlike.backward()
-        adam.step()
-    size = [1, 1, *pair.fixed.shape]
-    places = F.affine_grid(theta.detach()[None] - torch.eye(3, 4), size, align_corners=True)[0]
-    # Places run from -1 to 1 on axes (z, y, x).
-    return (places.flip(-1) * (torch.tensor(pair.fixed.shape) - 1) / 2).movedim(-1, 0)
+    # Also where a validation has turned gradients off and half precision on.
+    with torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        for _ in range(steps):
+            places = F.affine_grid(theta[None], list(fixed.shape), align_corners=True)
+            unlike = loss(F.grid_sample(moving, places, padding_mode="border", align_corners=True), fixed)
+            adam.zero_grad()
+            unlike.backward()
+            adam.step()
+    return in_voxels(theta.detach().double(), pair.fixed.shape)
 
 
 def best_affine(pair: Pair, points: int = 500, seed: int = 1) -> Field:
@@ -61,10 +69,15 @@ def best_affine(pair: Pair, points: int = 500, seed: int = 1) -> Field:
     Raises:
         ValueError: As `known_matches`.
     """
-    fitted = fit_affine(*known_matches(pair, points, seed))
-    axes = [torch.arange(n, dtype=torch.float64) for n in pair.fixed.shape]
-    voxels = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-    return (voxels @ fitted[:3] + fitted[3] - voxels).movedim(-1, 0).float()
+    return follow(no_displacement(pair), fit_affine(*known_matches(pair, points, seed)))
+
+
+def in_voxels(theta: Float[Tensor, "3 4"], shape: tuple[int, ...]) -> AffineMap:
+    """The map of `affine_grid`, whose places run from -1 to 1 on axes (z, y, x), for voxels on axes (x, y, z)."""
+    middle = (torch.tensor(shape, dtype=torch.float64) - 1) / 2
+    linear = theta[:, :3].flip(0, 1).T * middle / middle[:, None]
+    shift = middle * (1 + theta[:, 3].flip(0)) - middle @ linear
+    return torch.cat([linear, shift[None]])
 
 
 def _small(data: Float[Tensor, "1 x y z"]) -> Float[Tensor, "1 1 small_x small_y small_z"]:

@@ -75,6 +75,20 @@ def fit_affine(fixed: Points, moving: Points) -> Float[Tensor, "4 3"]:
     return torch.linalg.lstsq(known, moving.double()).solution
 
 
+def follow(field: Field, affine: Float[Tensor, "4 3"]) -> Field:
+    """The displacement of a field's voxels that go where the field sends them, and from there by an affine map.
+
+    Args:
+        field: From the fixed scan to one that an affine map aligned with it.
+        affine: From the aligned scan to the moving one, both in voxels: `[points, 1] @ affine`.
+    """
+    _require_field(field)
+    axes = [torch.arange(n, dtype=torch.float64) for n in field.shape[1:]]
+    voxels = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    reached = voxels + field.double().movedim(0, -1)
+    return (reached @ affine[:3] + affine[3] - voxels).movedim(-1, 0).to(field.dtype)
+
+
 def _require_field(field: Tensor) -> None:
     if field.ndim != 4 or field.shape[0] != 3 or min(field.shape[1:]) < 2:
         raise ValueError(

@@ -6,6 +6,7 @@ half precision cannot tell neighbouring voxels of a scan apart.
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -67,9 +68,24 @@ class FlowNetwork(TaskNetwork):
             nn.init.zeros_(parameter)
 
     def forward(self, moving: Scans, fixed: Scans) -> Fields:
-        """Displacement in voxels, float32: what lies at p in the fixed scan lies at p + u(p) in the moving one."""
+        """Displacement in voxels, float32: what lies at p in the fixed scan lies at p + u(p) in the moving one.
+
+        Raises:
+            ValueError: A single voxel in the coarsest map, of which batch norm can learn no variance.
+        """
+        self._require_statistics(moving)
         maps = self.encoder(torch.cat([moving, fixed], dim=1)).maps
         return flow(self.velocity(climb(self.ups, maps)), self.encoder.strides[0])
+
+    def _require_statistics(self, scans: Scans) -> None:
+        voxels = len(scans) * math.prod(n // self.encoder.strides[-1] for n in scans.shape[2:])
+        batch_norm = any(isinstance(layer, nn.BatchNorm3d) for layer in self.encoder.modules())
+        if self.encoder.training and batch_norm and voxels < 2:
+            raise ValueError(
+                f"Batch norm needs at least 2 voxels of the coarsest map in a batch, got 1: one pair of "
+                f"{tuple(scans.shape[2:])} voxels at stride {self.encoder.strides[-1]}. Take larger scans or a larger "
+                "batch_size."
+            )
 
 
 def flow(velocity: Fields, stride: int = 1) -> Float[Tensor, "pairs 3 X Y Z"]:

@@ -43,7 +43,7 @@ class Registrar:
 
     def register(self, pair: Pair) -> Field:
         """Displacement in voxels, (3, x, y, z): the fixed scan's voxel p matches p + u(p) of the moving one."""
-        return find_field(self.network, pair)
+        return find_field(self.network, pair, self.config.affine)
 
 
 def load_registrar(path: str | Path) -> Registrar:

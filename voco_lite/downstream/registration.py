@@ -13,6 +13,8 @@ from monai.losses import DiffusionLoss, LocalNormalizedCrossCorrelationLoss
 from torch import Tensor
 
 from voco_lite.config.plain import plain
+from voco_lite.downstream.affine import AffineMap, find_affine, no_displacement
+from voco_lite.downstream.deformation import follow
 from voco_lite.downstream.flow import FlowNetwork, build_flow, warp_labels, warp_scans
 from voco_lite.downstream.metrics import dice
 from voco_lite.downstream.organs import organ_classes, require_organs
@@ -32,11 +34,13 @@ class RegistrationConfig:
     Attributes:
         window: Side in voxels of the cubes in which intensities are correlated, odd; published: 9.
         smoothness: Weight of the diffusion loss, the mean squared slope of the displacement; published: 1.
+        affine: Align each pair by an affine map first, so that the network has to find only what is left.
         organs: Their overlap after warping decides which weights are kept; training does not see them.
     """
 
     window: int = 9
     smoothness: float = 1.0
+    affine: bool = True
     organs: tuple[str, ...] = ("spleen", "kidney_right", "kidney_left", "liver", "urinary_bladder", "aorta")
 
     def __post_init__(self) -> None:
@@ -74,6 +78,7 @@ class RegistrationTask(Task):
         self.start, self.config = start, config
         self.similarity = LocalNormalizedCrossCorrelationLoss(kernel_size=config.window)
         self.diffusion = DiffusionLoss()
+        self._affine: dict[tuple[int, int], AffineMap] = {}
 
     def describe(self) -> dict[str, Any]:
         """Encoder, preparation and choices."""
@@ -81,10 +86,18 @@ class RegistrationTask(Task):
         return {"name": "registration", **{name: plain(asdict(part)) for name, part in parts.items()}}
 
     def sample(self, index: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """A subject as the fixed scan, and another one as the moving scan: (channel, x, y, z) each."""
+        """A subject as the fixed scan, and another one, aligned, as the moving scan: (channel, x, y, z) each.
+
+        The affine map of two subjects is found when they first meet.
+        """
         others = len(self.split.training) - 1
         other = (index + 1 + int(torch.randint(others, (), generator=generator))) % (others + 1)
-        return {"moving": self.split.training[other].data, "fixed": self.split.training[index].data}
+        pair = Pair(self.split.training[other], self.split.training[index])
+        if not self.config.affine:
+            return {"moving": pair.moving.data, "fixed": pair.fixed.data}
+        if (other, index) not in self._affine:
+            self._affine[other, index] = find_affine(pair)
+        return {"moving": aligned(pair, self._affine[other, index]), "fixed": pair.fixed.data}
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Negative local correlation, and the weighted diffusion."""
@@ -102,14 +115,28 @@ class RegistrationTask(Task):
 
     def register(self, pair: Pair) -> Field:
         """Displacement in voxels, on the CPU; the network has to be in evaluation mode."""
-        return find_field(self.network, pair)
+        return find_field(self.network, pair, self.config.affine)
 
 
 @torch.no_grad()
-def find_field(network: FlowNetwork, pair: Pair) -> Field:
-    """Displacement that a network in evaluation mode finds, in voxels, on the CPU."""
+def find_field(network: FlowNetwork, pair: Pair, affine: bool) -> Field:
+    """Displacement that a network in evaluation mode finds, in voxels, on the CPU.
+
+    Args:
+        network: In evaluation mode.
+        pair: What is registered.
+        affine: Align the pair by an affine map first; the displacement is that of both, one after the other.
+    """
     device = network.velocity.weight.device
-    return network(pair.moving.data[None].to(device), pair.fixed.data[None].to(device))[0].cpu()
+    found = find_affine(pair) if affine else None
+    moving = pair.moving.data if found is None else aligned(pair, found)
+    field = network(moving[None].to(device), pair.fixed.data[None].to(device))[0].cpu()
+    return field if found is None else follow(field, found)
+
+
+def aligned(pair: Pair, affine: AffineMap) -> Float[Tensor, "channel x y z"]:
+    """The moving scan in the fixed one's place, by an affine map alone."""
+    return warp_scans(pair.moving.data[None], follow(no_displacement(pair), affine)[None])[0]
 
 
 def overlap(field: Field, pair: Pair, organs: Sequence[str]) -> Float[Tensor, " organs"]:
