@@ -1,13 +1,14 @@
 """The benchmark's report, its pictures and its command, on runs that train nothing."""
 
 import json
+import shutil
 
 import pytest
 
 from tiny_benchmark import SUBJECTS, fake_fits, noisy, table, tiny
 from voco_lite import viewers
 from voco_lite.benchmark import segmenting
-from voco_lite.benchmark.report import read_report, write_report
+from voco_lite.benchmark.report import find_results, read_report, write_report
 from voco_lite.benchmark.running import run_benchmark
 from voco_lite.benchmark.speeds import Speed, speed_rows
 from voco_lite.cli import main
@@ -70,6 +71,14 @@ def test_a_record_that_was_changed_is_refused(tmp_path):
     file.write_text(file.read_text().replace('"finetuning_steps": 2', '"finetuning_steps": 3'))
     with pytest.raises(ValueError, match="was changed after the benchmark began"):
         read_report(tmp_path, "validation")
+
+
+def test_collected_scores_without_those_of_their_cells_are_not_overwritten(tmp_path):
+    place = shutil.copytree(find_results("ci"), tmp_path / "ci")
+    before = (place / "test" / "scores.csv").read_bytes()
+    with pytest.raises(ValueError, match="got only the collected"):
+        write_report(place, "test")
+    assert (place / "test" / "scores.csv").read_bytes() == before
 
 
 def test_a_folder_without_a_benchmark_is_named(tmp_path):

@@ -110,6 +110,7 @@ def write_report(folder: str | Path, stage: Stage) -> Report:
 
     Raises:
         FileNotFoundError: The folder holds no benchmark.
+        ValueError: It holds collected scores only.
     """
     place = Path(folder)
     protocol, split = read_folder(place)

@@ -114,11 +114,21 @@ def run_benchmark(
 
 
 def collect(place: Path, protocol: Protocol, split: SubjectSplit, stage: Stage) -> BenchmarkResult:
-    """Put the cells that are done into one table, and compare when none is missing."""
-    cells = {cell_file(place, stage, cell): cell for cell in plan_cells(protocol, split, stage)}
-    not_run = [file.stem for file in cells if not file.is_file()]
-    scores = read_scores(*(file for file in cells if file.is_file()))
-    write_scores(place / stage / "scores.csv", scores)
+    """Put the cells that are done into one table, and compare when none is missing.
+
+    Raises:
+        ValueError: A folder with collected scores and without those of its cells, which would be lost.
+    """
+    files = [cell_file(place, stage, cell) for cell in plan_cells(protocol, split, stage)]
+    not_run = [file.stem for file in files if not file.is_file()]
+    scores = read_scores(*(file for file in files if file.is_file()))
+    table = place / stage / "scores.csv"
+    require(
+        bool(scores) or not (table.is_file() and read_scores(table)),
+        f"{place / stage} should hold the scores of each cell, got only the collected {table.name}. Show it with the "
+        "notebook fewer_labels or read_report, or give the folder of a run.",
+    )
+    write_scores(table, scores)
     comparisons: list[Comparison] = []
     if stage == "test" and not not_run:
         comparisons = compare(protocol, scores)
