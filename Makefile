@@ -42,7 +42,8 @@ test: setup ## All tests, in parts
 	$(PY) tests/run_parts.py $(PARTS)
 
 lab: setup ## Open JupyterLab on the notebooks
-	$(PY) -m jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
+	$(PY) -m jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks \
+		--LabApp.extra_labextensions_path=voco_lite/viewers/labextension
 
 app: setup ## Serve the position explorer as a page of its own, by Voilà
 	cd notebooks/app && JUPYTER_PATH=$(CURDIR)/notebooks/app/jupyter $(abspath $(PY)) -m voila positions.py $(APP_OPTIONS)

@@ -39,6 +39,7 @@ WEBGL = {
     True: ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"],
     False: ["--disable-gpu", "--disable-3d-apis"],
 }
+LABEXTENSION = Path(__file__).parents[1] / "voco_lite" / "viewers" / "labextension"
 START_S, CELLS_S, MOVE_S = 180, 420, 120
 # Of all renderers, only that of widgets is a panel; a progress bar, or a line of text, has no picture.
 WIDGET = ".jp-OutputArea-output.lm-Panel:has(img, canvas)"
@@ -173,6 +174,7 @@ def jupyterlab(home: Path) -> contextlib.AbstractContextManager[Server]:
     ]
     command += ["--ServerApp.ip=127.0.0.1", "--IdentityProvider.token=", "--ServerApp.root_dir={work}"]
     command += ["--LabApp.expose_app_in_browser=True", "--LabApp.news_url="]
+    command += [f"--LabApp.extra_labextensions_path={LABEXTENSION}"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     return serve(home, command, "/api")
 
@@ -251,6 +253,10 @@ class Seen:
             self.page.wait_for_function("() => window.ranAll !== undefined", timeout=CELLS_S * 1000)
         except Exception as error:
             pytest.fail(f"The cells did not end: {error}\n{self.said()}\n{self.server.tail()}")
+
+    def save(self) -> None:
+        """Save the notebook, as its button does."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
 
     def said(self) -> str:
         """The outputs of the cells that ended in an error."""

@@ -1,4 +1,7 @@
-"""Notebooks that were executed and saved show their pictures: as a page of nbconvert, and reopened without a run."""
+"""Notebooks that were executed and saved show their pictures: as a page of nbconvert, and reopened without a run.
+
+They were saved by the project's runner, or in JupyterLab, which trusts what it ran and then prefers widgets to pictures.
+"""
 
 import json
 import subprocess
@@ -56,5 +59,23 @@ def test_a_reopened_notebook_shows_every_picture(executed, lab, browsers):
     seen = browsers.page(False, lab)
     seen.open_notebook(place.name)
     assert_pictures_show(seen, executed)
+    assert (seen.errors, seen.outside) == ([], [])
+    seen.shut_down()
+
+
+def test_a_notebook_that_lab_saved_shows_every_picture_when_opened_again_and_its_widget_when_run(lab, browsers):
+    place = lab.put(NAMES[0], "saved-in-lab")
+    first = browsers.page(False, lab)
+    first.open_notebook(place)
+    first.run_all()
+    first.save()
+    assert first.said() == ""
+    first.shut_down()  # and its kernel, so that no widget is left
+    seen = browsers.page(False, lab)
+    seen.open_notebook(place)
+    assert_pictures_show(seen, lab.work / place)
+    assert seen.page.locator(harness.SLIDER).count() == 0
+    seen.run_all()
+    seen.page.wait_for_selector(harness.SLIDER, timeout=harness.START_S * 1000)
     assert (seen.errors, seen.outside) == ([], [])
     seen.shut_down()
