@@ -110,8 +110,7 @@ class AugmentationPlayer(PictureBox):
             for axes, crop in zip(row, crops, strict=True):
                 self._draw_crop(axes, crop[0])
         _write_sides(rows[0][0], self.letters(0, seen=False))  # the same for all that is only cut
-        for i, (axes, above) in enumerate(zip(rows[1], rows[0], strict=True)):
-            above.set_title(self.titles[i], fontsize=9)
+        for i, axes in enumerate(rows[1]):
             _write_sides(axes, self.letters(i, seen=True))
             told = self.describe(i).replace("; ", "\n")
             axes.text(0.5, -0.04, told, transform=axes.transAxes, fontsize=8, ha="center", va="top")
@@ -143,6 +142,10 @@ def _new_stage(titles: Sequence[str]) -> Stage:
     figure = new_figure(1.75 * len(titles), 4.3, quick=True)
     figure.subplots_adjust(left=0.03, right=0.995, bottom=0.13, top=0.93, wspace=0.06, hspace=0.08)
     rows = figure.subplots(2, len(titles), squeeze=False)
+    for axes, title in zip(rows[0], titles, strict=True):
+        # A label belongs to the frame, a title would be drawn anew for every picture.
+        axes.xaxis.set_label_position("top")
+        axes.set_xlabel(title, fontsize=9)
     for row, name in zip(rows, ("as cut", "as seen"), strict=True):
         row[0].set_ylabel(name, fontsize=9)
         for axes, title in zip(row, titles, strict=True):
