@@ -92,30 +92,32 @@ checks.expect("false winners, studentised", worst["studentised"], between=(0.0, 
 # ## 3 · What can be found at all?
 # The curve says how often a true difference is declared. At 0 stands the rate of false winners, which has to be near 5 %;
 # from there the curve should rise steeply. Sliders answer to the arrow keys, too.
-#
-# **Try:** six subjects and three trainings; then 20 subjects and three trainings; then six subjects and ten trainings, in
-# the situations *subjects decide* and *seeds decide*. What helps where?
 
 # %%
 subjects = ipywidgets.IntSlider(6, 5, 30, description="subjects", continuous_update=False)
 trainings = ipywidgets.IntSlider(3, 3, 12, description="trainings", continuous_update=False)
 effect = ipywidgets.FloatSlider(0.02, min=0, max=0.1, step=0.005, readout_format=".3f", description="difference")
 situation = ipywidgets.Dropdown(options=list(SITUATIONS), description="situation")
-explorer = viewers.PictureBox([subjects, trainings, effect, situation])
 
 
 def draw(_=None):
     shape, effects = (subjects.value, trainings.value, 1), SITUATIONS[situation.value]
     shares = [found_rate(100, shape, effects, SEED, d) for d in GRID]
     plain = [found_rate(100, shape, effects, SEED, d, "plain") for d in GRID]
+    share = float(np.interp(effect.value, GRID, shares))
     curves = {"studentised": (GRID, shares), "plain, too sure": (GRID, plain)}
+    curves["the difference of the slider"] = ([effect.value] * 2, [0.0, share])
     picture = viewers.plot_curves(curves, "true difference", "share declared different", {"5 %": 0.05})
-    share = np.interp(effect.value, GRID, shares)
     explorer.show(picture, f"A true difference of {effect.value:.3f} is found in {share:.0%} of such comparisons.")
 
 
+# %% [markdown]
+# **Try:** six subjects and three trainings; then 20 subjects and three trainings; then six subjects and ten trainings, in
+# the situations *subjects decide* and *seeds decide*. What helps where?
+
 # %%
 GRID = [0.0, 0.01, 0.02, 0.04, 0.06, 0.1]
+explorer = viewers.PictureBox([subjects, trainings, effect, situation])
 for control in (subjects, trainings, effect, situation):
     control.observe(draw, names="value")
 draw()
