@@ -49,8 +49,12 @@ def dependencies():
     return requirements(pyproject()["project"]["dependencies"])
 
 
+def extra(name):
+    return requirements(pyproject()["project"]["optional-dependencies"][name])
+
+
 def dev_dependencies():
-    return requirements(pyproject()["project"]["optional-dependencies"]["dev"])
+    return extra("dev")
 
 
 def pins():
@@ -84,7 +88,7 @@ def tracked(*patterns):
 
 def test_constraints_pin_every_direct_dependency_within_its_range():
     exact = pins()
-    for name, wanted in (dependencies() | dev_dependencies()).items():
+    for name, wanted in (dependencies() | dev_dependencies() | extra("vlp")).items():
         assert name in exact, f"{name} has no pin"
         [pin] = exact[name].specifier
         assert pin.operator == "==" and wanted.specifier.contains(pin.version, prereleases=True), f"{wanted} | {pin}"
@@ -95,7 +99,7 @@ def test_constraints_fit_a_cuda_build_too():
 
 
 def test_every_import_of_the_package_is_a_declared_dependency():
-    declared = set(dependencies())
+    declared = set(dependencies() | extra("vlp"))
     distributions = packages_distributions()
     for path in PACKAGE.rglob("*.py"):
         for name in imported(path):
@@ -110,6 +114,10 @@ def test_itkwidgets_is_an_extra_and_no_part_of_the_set_up():
     extras = pyproject()["project"]["optional-dependencies"]
     assert any(line.startswith("itkwidgets") for line in extras["itkwidgets"])
     assert "itkwidgets" not in dependencies() | dev_dependencies() | pins()
+
+
+def test_the_text_encoder_is_an_extra():
+    assert extra("vlp") and not set(dependencies()) & set(extra("vlp"))
 
 
 # environment.yml
