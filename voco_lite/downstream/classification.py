@@ -9,14 +9,12 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from monai.transforms import SpatialPad
 from torch import Tensor, nn
 
 from voco_lite.config import Size
 from voco_lite.config.plain import plain
-from voco_lite.crops import extract_crops
 from voco_lite.downstream.classes import POPULATION, class_numbers
-from voco_lite.downstream.predicting import WINDOWS_AT_ONCE
+from voco_lite.downstream.covering import cover, drawn_crops, pooled_scan, pooled_scans
 from voco_lite.downstream.split import Split
 from voco_lite.downstream.start import Start
 from voco_lite.downstream.task import Task, TaskNetwork
@@ -81,16 +79,12 @@ class PooledClassifier(TaskNetwork):
         self, crops: Float[Tensor, "scans crops channel x y z"], counts: Int[Tensor, " scans"]
     ) -> Float[Tensor, "scans classes"]:
         """One logit a class and scan; only the first `counts` crops of a scan are looked at."""
-        present = torch.arange(crops.shape[1], device=crops.device) < counts[:, None]
-        pooled = self.encoder(crops[present]).pooled.split(counts.tolist())
-        return self.head(torch.stack([scan.mean(0) for scan in pooled]))
+        return self.head(pooled_scans(self.encoder, crops, counts))
 
     @torch.no_grad()
     def probabilities(self, crops: Float[Tensor, "crops channel x y z"]) -> Float[Tensor, " classes"]:
         """Of one scan, float64 on the CPU; few crops at a time. The network has to be in evaluation mode."""
-        device = self.head.weight.device
-        pooled = torch.cat([self.encoder(part.to(device)).pooled.float() for part in crops.split(WINDOWS_AT_ONCE)])
-        return self.head(pooled.mean(0)).double().softmax(-1).cpu()
+        return self.head(pooled_scan(self.encoder, crops)).double().softmax(-1).cpu()
 
 
 def build_classifier(encoder: Encoder, classes: int, seed: int) -> PooledClassifier:
@@ -98,20 +92,6 @@ def build_classifier(encoder: Encoder, classes: int, seed: int) -> PooledClassif
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return PooledClassifier(encoder, classes)
-
-
-def cover(data: Float[Tensor, "channel x y z"], size: Size) -> Float[Tensor, "crops channel crop_x crop_y crop_z"]:
-    """The fewest crops that hold every voxel, evenly spaced; neighbours overlap where the size does not divide.
-
-    A scan smaller than a crop is padded with 0 on both sides.
-    """
-    padded: Any = SpatialPad(size)(data)
-    whole = padded.as_tensor()
-    axes = [
-        torch.linspace(0, length - want, -(-length // want)).round().long()
-        for length, want in zip(whole.shape[1:], size, strict=True)
-    ]
-    return extract_crops(whole, torch.cartesian_prod(*axes), size)
 
 
 def balanced_weights(numbers: Sequence[int], classes: int) -> Float[Tensor, " classes"]:
@@ -171,10 +151,8 @@ class ClassificationTask(Task):
 
         Scans of other sizes have other numbers of crops; the example is filled up with 0 to the most.
         """
-        crops, offset = self._cover(self.split.training[index]), torch.rand(2, generator=generator)
-        shift = self.config.shift * (2 * offset[0] - 1) * (offset[1] < 0.5)
-        filled = crops.new_zeros(self.most, *crops.shape[1:])
-        filled[: len(crops)] = crops + shift
+        crops = self._cover(self.split.training[index])
+        filled = drawn_crops(crops, self.most, self.config.shift, generator)
         return {"crops": filled, "count": torch.tensor(len(crops)), "class": torch.tensor(self.numbers[index])}
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
