@@ -6,8 +6,11 @@ import nibabel
 import numpy as np
 import pytest
 
+from tiny_reports import Hashed
 from tiny_run import tiny_config, train
 from voco_lite.cli import main
+from voco_lite.downstream import text_encoder
+from voco_lite.downstream.aligner import load_aligner
 from voco_lite.downstream.classifier import load_classifier
 from voco_lite.downstream.registrar import load_registrar
 from voco_lite.downstream.segmenter import load_segmenter
@@ -75,6 +78,19 @@ def test_phantoms_are_registered(tmp_path, capsys):
     assert load_registrar(tmp_path).config.organs == ("liver",)
     assert finetune(tmp_path / "other", "--data", str(tmp_path), task="registration") == 2
     assert "RegistrationTask" in capsys.readouterr().err
+
+
+def test_reports_are_aligned_with_phantoms(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(text_encoder, "MiniLM", Hashed)
+    made = ("--preset", "ci", "--data", "phantoms", "--subjects", 2, "--validation", 1, "--test", 2)
+    asked = (*made, "--topics", "contrast_phase", "--patch-size", 16, 16, 16)
+    code = finetune(tmp_path, *asked, task="vision-language")
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert "validation, probability of what is true" in said.out and "zero-shot contrast_phase" in said.out
+    assert load_aligner(tmp_path, Hashed()).config.topics == ("contrast_phase",)
+    assert finetune(tmp_path / "other", "--data", str(tmp_path), task="vision-language") == 2
+    assert "whose making is known" in capsys.readouterr().err
 
 
 def test_a_folder_without_classes_cannot_be_classified(tmp_path, capsys):

@@ -36,13 +36,14 @@ class Finetune:
         test: Subjects that are examined at the end, once.
         organs: Names of the structures; left out: six of the abdomen for made subjects, all of a folder. Registration
             does not learn from them, it is scored by them.
-        patch_size: Voxels of a training patch and of the sliding window; in classification, of the crops that cover
-            a scan.
+        patch_size: Voxels of a training patch and of the sliding window; in classification and vision-language, of
+            the crops that cover a scan.
         attribute: What classification tells apart: "lesion", "contrast_phase" or "body_shape".
+        topics: What the reports of vision-language talk about: "contrast_phase", "body_shape", "lesion", "organs".
         train: How to train.
     """
 
-    task: Positional[Literal["segmentation", "classification", "registration"]] = "segmentation"
+    task: Positional[Literal["segmentation", "classification", "registration", "vision-language"]] = "segmentation"
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
     preset: str = "laptop"
     data: str = "population"
@@ -52,6 +53,7 @@ class Finetune:
     organs: tuple[str, ...] = ()
     patch_size: Size = (64, 64, 64)
     attribute: str = "lesion"
+    topics: tuple[str, ...] = ("contrast_phase", "lesion", "organs")
     train: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(batch_size=2, learning_rate=1e-3))
 
     def run(self) -> None:
@@ -63,7 +65,12 @@ class Finetune:
             config = replace(config, run_folder=str(Path("runs") / f"{self.task}-{Path(self.data).name}"))
         fresh = PretrainConfig.preset(self.preset)
         start = untrained(fresh, config.seed) if self.start is None else pretrained(self.start)
-        learn = {"segmentation": self._segment, "classification": self._classify, "registration": self._register}
+        learn = {
+            "segmentation": self._segment,
+            "classification": self._classify,
+            "registration": self._register,
+            "vision-language": self._align,
+        }
         learn[self.task](start, config)
         print(f"Run folder: {config.run_folder}")
 
@@ -126,6 +133,28 @@ class Finetune:
             task.network.eval()
             ways = {"no registration": no_displacement, "affine": register_affine, "network": task.register}
             print(examine(ways, split.test, task.config.organs))
+
+    def _align(self, start: Start, config: FinetuneConfig) -> None:
+        """Bring scans and reports about them together and print how well each finds the other, against chance.
+
+        Raises:
+            ValueError: A folder, about whose scans nothing is known, or the text encoder is not installed.
+        """
+        from voco_lite.downstream import fit
+        from voco_lite.downstream.aligner import Aligner, examine
+        from voco_lite.downstream.text_encoder import MiniLM
+        from voco_lite.downstream.vision_language import VisionLanguageConfig, VisionLanguageTask
+
+        self._require_made("Reports are written about subjects whose making is known.")
+        settings, text_encoder = VisionLanguageConfig(self.topics, self.patch_size), MiniLM()
+        split, _ = self._split(start)
+        task = VisionLanguageTask(start, split, settings, text_encoder, config.seed)
+        fitted = fit(task, config)
+        if fitted.score is not None:
+            print(f"validation, probability of what is true: {fitted.score:.3f} after step {fitted.best_step}")
+        if split.test:
+            aligner = Aligner(task.network, settings, start.volume, text_encoder)
+            print(examine(aligner, split.test, ks=[k for k in (1, 3) if k == 1 or k < len(split.test)]))
 
     def _require_made(self, instead: str) -> None:
         if self.data not in ("population", "phantoms"):
