@@ -117,6 +117,15 @@ def test_logits_are_scaled_cosines_of_texts_and_scans():
     torch.testing.assert_close(logits, made.network.scale.item() * texts @ scans.T, atol=1e-4, rtol=1e-4)
 
 
+def test_what_all_scans_or_texts_have_in_common_is_taken_away_in_training():
+    made = task()
+    given = batch(made)
+    made.network.train()
+    plain = made.network(given["crops"], given["count"], given["text"])
+    moved = made.network(given["crops"], given["count"], given["text"] + 5.0)
+    torch.testing.assert_close(moved, plain, atol=2e-3, rtol=1e-3)
+
+
 def test_an_example_s_report_is_true_of_its_scan():
     made = task()
     for seed in range(20):
@@ -158,8 +167,8 @@ def test_probability_is_shared_among_what_could_be_said_about_the_topic():
 
 def test_an_untrained_scale_of_nothing_scores_the_chance_of_each_topic():
     made = task(topics=("contrast_phase", "lesion"))
-    torch.nn.init.zeros_(made.network.text_projection.weight)
-    torch.nn.init.zeros_(made.network.text_projection.bias)
+    torch.nn.init.zeros_(made.network.text_projection[-1].weight)
+    torch.nn.init.zeros_(made.network.text_projection[-1].bias)
     scores = score_subjects(made, made.split.validation)
     assert list(scores.values()) == pytest.approx([(1 / 4 + 1 / 2) / 2] * 2)
 
@@ -168,12 +177,12 @@ def test_training_brings_a_report_to_its_scan():
     made = task(topics=PHASE, shift=0.0)
     given = batch(made, (0, 1, 2, 3))
     optimizer = torch.optim.Adam(made.network.parameters(), lr=1e-2)
-    first = float(made.losses(given)["contrastive"])
+    first = made.losses(given)["contrastive"].item()
     for _ in range(15):
         optimizer.zero_grad()
         made.losses(given)["contrastive"].backward()
         optimizer.step()
-    assert float(made.losses(given)["contrastive"]) < first
+    assert made.losses(given)["contrastive"].item() < first
 
 
 def test_a_frozen_encoder_stays_under_trained_projections():

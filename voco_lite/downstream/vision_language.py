@@ -70,6 +70,9 @@ class TextConfig:
 class VisionLanguageNetwork(TaskNetwork):
     """A linear projection of the encoder's pooled features, one of a text's vector, and a learnt temperature.
 
+    Both are standardised before, by statistics of the batches: what all scans or all texts have in common would hide
+    what they differ in.
+
     Args:
         encoder: Any.
         text_width: Numbers in a text's vector.
@@ -81,8 +84,8 @@ class VisionLanguageNetwork(TaskNetwork):
 
     def __init__(self, encoder: Encoder, text_width: int, width: int) -> None:
         super().__init__(encoder)
-        self.scan_projection = nn.Linear(encoder.feature_dim, width)
-        self.text_projection = nn.Linear(text_width, width)
+        self.scan_projection = _projection(encoder.feature_dim, width)
+        self.text_projection = _projection(text_width, width)
         share = math.log(_FIRST_SCALE) / math.log(_LARGEST_SCALE)
         self.sharpness = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
 
@@ -110,7 +113,11 @@ class VisionLanguageNetwork(TaskNetwork):
     @torch.no_grad()
     def place_scan(self, crops: Float[Tensor, "crops channel x y z"]) -> Float[Tensor, " width"]:
         """Direction of one scan; few crops at a time. The network has to be in evaluation mode."""
-        return F.normalize(self.scan_projection(pooled_scan(self.encoder, crops)), dim=-1)
+        return F.normalize(self.scan_projection(pooled_scan(self.encoder, crops)[None]), dim=-1)[0]
+
+
+def _projection(features: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.BatchNorm1d(features, affine=False), nn.Linear(features, width))
 
 
 def build_alignment(encoder: Encoder, text_width: int, width: int, seed: int) -> VisionLanguageNetwork:
