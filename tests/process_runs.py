@@ -6,6 +6,7 @@ gets the trained weights, from the first process.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import socket
@@ -45,6 +46,12 @@ def run(result: str, changes: dict) -> None:
         return
     if int(os.environ.get("RANK", 0)) == 0:
         torch.save(model.state_dict(), result)
+
+
+def fail_where_the_group_outlives_the_run() -> None:
+    """Handlers run in reverse order: this one, registered first, sees what the run's own has left."""
+    if torch.distributed.is_initialized():
+        os._exit(3)
 
 
 def launcher(processes: int) -> tuple[list[str], dict[str, str]]:
@@ -93,4 +100,5 @@ def train(folder: Path, processes: int = 1, **changes) -> dict[str, torch.Tensor
 
 
 if __name__ == "__main__":
+    atexit.register(fail_where_the_group_outlives_the_run)
     run(sys.argv[1], json.loads(sys.argv[2]))

@@ -105,7 +105,7 @@ def open_accelerator(config: TrainConfig) -> Iterator[Accelerator]:
                 mixed_precision="no" if precision == "fp32" else precision,
                 gradient_accumulation_steps=config.accumulation,
             )
-            if torch.distributed.is_initialized() and not grouped:
+            if torch.distributed.is_initialized() and not grouped and torch.distributed.get_backend() == "gloo":
                 atexit.register(_end_process_group)
             yield accelerator
     finally:
@@ -121,7 +121,7 @@ def _end_process_group() -> None:
     """End the group's threads while the interpreter still stands.
 
     A thread of gloo that frees its last tensor while Python shuts down aborts the process (PyTorch's pull request
-    179291 has the same handler).
+    179291, closed, proposed the same handler). NCCL has no such thread, and would wait for processes that failed.
     """
     gc.collect()  # a DistributedDataParallel that waits to be collected holds the group
     if torch.distributed.is_initialized():
