@@ -134,8 +134,9 @@ checks.why_untrained_is_good(my_answer)
 
 # %%
 theatre = viewers.TrainingTheatre(held_out)
-display(theatre)
+shown = display(theatre, display_id=True)
 history = vl.pretrain(model, dataset, config.train, held_out=held_out, callbacks=[theatre])
+shown.update(theatre)  # a saved notebook keeps the last picture
 print(f"{theatre.pictures} pictures took {theatre.share:.1%} of the time")
 
 # %% [markdown]
