@@ -22,7 +22,7 @@ FUNCTIONS = [
     "top1", "orthogonal_level", "effective_rank", "merged_corners", "inflated_channels", "averaged_gradients",
     "micro_batches", "best_match", "same_share", "dice_of_an_organ", "target_error", "folding",
     "paired_t", "step_down", "steps_of_a_schedule", "share_gained", "always_the_most_frequent",
-    "area_under_the_curve",
+    "area_under_the_curve", "spread_targets", "recall",
 ]  # fmt: skip
 VALUES = {
     "four_quarters": lambda answer: checks.four_quarters(answer, GRID),

@@ -16,6 +16,7 @@ from voco_lite.checks.on_registration import folding, target_error
 from voco_lite.checks.on_segmentation import dice_of_an_organ, what_one_run_says
 from voco_lite.checks.on_teacher import ema, half_life, stop_gradient
 from voco_lite.checks.on_training import diagnosis, effective_rank, orthogonal_level, top1, why_untrained_is_good
+from voco_lite.checks.on_vision_language import recall, spread_targets
 from voco_lite.checks.on_volumes import megabytes, new_shape, position_mm, value_at, window
 from voco_lite.checks.on_weights import inflated_channels, merged_corners
 
@@ -47,8 +48,10 @@ __all__ = [
     "position_similarity",
     "positive_term",
     "reachable_crop",
+    "recall",
     "same_share",
     "share_gained",
+    "spread_targets",
     "step_down",
     "steps_of_a_schedule",
     "steps_to_target",
