@@ -65,6 +65,30 @@ def test_validation_scores_come_without_verdicts(tmp_path):
     assert report.comparisons == [] and "decide nothing" in str(report)
 
 
+def test_five_validation_subjects_show_differences_by_every_shared_metric(tmp_path):
+    protocol = tiny(split={"validation": 5, "test": 5}, subjects=11)
+    names = [f"subject {n}" for n in range(11)]
+
+    def also_regions(cell):
+        scores = noisy(cell)
+        return {**scores, "regions": {name: 1 - score for name, score in scores["dice"].items()}}
+
+    run_benchmark(protocol, names, also_regions, tmp_path)
+    report = write_report(tmp_path, "validation")
+    assert report.comparisons == [] and "better" not in str(report)
+    dice, regions = report.screened()
+    assert (dice["metric"], regions["metric"]) == ("dice", "regions")
+    # By the fake runs, pre-training is worth 0.3 of the one and costs 0.3 of the other.
+    assert float(dice["difference (95 %)"].split()[0]) == pytest.approx(0.3, abs=0.02)
+    assert float(regions["difference (95 %)"].split()[0]) == pytest.approx(-0.3, abs=0.02)
+    assert dice["difference (95 %)"] in str(report)
+
+
+def test_too_few_validation_subjects_show_no_differences(tmp_path):
+    run_benchmark(tiny(), SUBJECTS, noisy, tmp_path)
+    assert write_report(tmp_path, "validation").screened() == []
+
+
 def test_a_record_that_was_changed_is_refused(tmp_path):
     run_benchmark(tiny(), SUBJECTS, noisy, tmp_path)
     file = tmp_path / "protocol.json"
@@ -94,7 +118,7 @@ class FakeRunner:
 
     subjects = dict.fromkeys(SUBJECTS)
 
-    def __init__(self, protocol, folder):
+    def __init__(self, protocol, folder, data=None):
         self.split: SubjectSplit = protocol.assign(SUBJECTS)
 
     def __call__(self, cell):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tiny_benchmark import condition, tiny
+from tiny_msd import msd_layout
 from voco_lite.benchmark import segmenting
 from voco_lite.benchmark.conditions import plan_conditions
 from voco_lite.benchmark.protocol import find_protocol, read_protocol
@@ -70,6 +71,19 @@ def test_what_cells_decide_is_no_setting_of_all(train):
         plan_conditions(tiny(train=train))
 
 
+def test_volumes_and_patches_differ_from_the_preset_as_a_protocol_says():
+    protocol = tiny(volume={"intensity": "mr", "size": [32, 32, 32]}, by_organ=True, foreground_share=0.9)
+    material, plans = plan_conditions(protocol)
+    assert material.segmentation.by_organ and material.segmentation.foreground_share == 0.9
+    for plan in plans.values():
+        assert (plan.pretraining.volume.intensity, plan.pretraining.volume.size) == ("mr", (32, 32, 32))
+
+
+def test_a_field_that_volumes_do_not_have_is_refused():
+    with pytest.raises(ValueError, match="volume__colour"):
+        plan_conditions(tiny(volume={"colour": 1}))
+
+
 # The runner
 
 
@@ -88,6 +102,47 @@ def test_a_cell_scores_the_subjects_that_were_asked_for(runs, name):
     runner, cells = runs
     scores = runner(cells[name])["dice"]
     assert set(scores) == set(cells[name].scored) and all(0 <= score <= 1 for score in scores.values())
+
+
+def test_frozen_features_are_asked_for_regions_where_there_are_others_to_compare_with(runs):
+    runner, cells = runs
+    assert "regions" not in runner(cells["ridge"])
+    several = replace(cells["ridge"], scored=tuple(runner.subjects)[:3])
+    found = runner(several)["regions"]
+    assert set(found) == set(several.scored) and all(0 <= share <= 1 for share in found.values())
+
+
+def test_a_folder_in_msd_layout_gives_the_subjects(tmp_path):
+    protocol = tiny(source="msd", organs=["box"], volume={"size": [32, 32, 32]}, subjects=10)
+    runner = SegmentationRunner(protocol, tmp_path / "run", msd_layout(tmp_path / "data", n=11))
+    assert list(runner.subjects) == [str(n) for n in range(10)]
+    cells = plan_cells(protocol, protocol.assign(list(runner.subjects)), "validation")
+    assert {cell.condition.name for cell in cells if set(runner(cell)["dice"]) == set(cell.scored)} == {
+        "voco",
+        "scratch",
+    }
+
+
+def test_a_folder_that_is_missing_or_too_small_is_named(tmp_path):
+    protocol = tiny(source="msd", organs=["box"])
+    with pytest.raises(FileNotFoundError, match="--data FOLDER"):
+        SegmentationRunner(protocol, tmp_path)
+    with pytest.raises(ValueError, match="must hold 10 labelled cases, got 2"):
+        SegmentationRunner(protocol, tmp_path, msd_layout(tmp_path / "data", n=2))
+
+
+def test_pre_training_may_see_the_volumes_otherwise_prepared(runs, monkeypatch):
+    body = condition({"start": "pretrained", "pretraining": {"foreground": 0.0}}, pretraining_steps=1)
+    seen = []
+    monkeypatch.setattr(segmenting, "pretrain", lambda model, dataset, train: seen.append(dataset[0]))
+    monkeypatch.setattr(segmenting, "VoCoDataset", lambda volumes, crops, seed: volumes)
+    runner, cells = runs
+    plan = plan_conditions(tiny(body))[1]["other"]
+    runner._start(plan, cells["voco"])
+    [volume] = seen
+    # Only the body is left and fills the same grid, so that its voxels are smaller.
+    assert volume.shape == runner.subjects[volume.source].shape
+    assert volume.spacing[1] < runner.subjects[volume.source].spacing[1]
 
 
 def test_a_cell_that_was_fitted_is_not_trained_again(runs, monkeypatch):

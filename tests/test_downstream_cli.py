@@ -1,11 +1,8 @@
 """`finetune` on the command line: made subjects, a folder in MSD layout, a pre-trained start, wrong input."""
 
-import json
-
-import nibabel
-import numpy as np
 import pytest
 
+from tiny_msd import msd_layout
 from tiny_reports import Hashed
 from tiny_run import tiny_config, train
 from voco_lite.cli import main
@@ -20,23 +17,6 @@ TINY = ("--train.steps", "2", "--train.gauge-every", "0", "--train.device", "cpu
 
 def finetune(run_folder, *arguments, task="segmentation"):
     return main(["finetune", task, "--train.run-folder", str(run_folder), *TINY, *map(str, arguments)])
-
-
-def msd_layout(folder, n=5):
-    """Scans of 32 voxels with a bright box, labelled 1."""
-    for part in ("imagesTr", "labelsTr"):
-        (folder / part).mkdir(parents=True)
-    cases = []
-    for number in range(n):
-        labels = np.zeros((32, 32, 32), np.uint8)
-        labels[8:20, 10:22, 6 + number : 20] = 1
-        image = np.where(labels, 120.0, -60.0).astype(np.float32)
-        for part, array in (("imagesTr", image), ("labelsTr", labels)):
-            nibabel.save(nibabel.Nifti1Image(array, np.diag([2.0, 2.0, 2.0, 1.0])), folder / part / f"{number}.nii.gz")
-        cases.append({"image": f"./imagesTr/{number}.nii.gz", "label": f"./labelsTr/{number}.nii.gz"})
-    content = {"name": "boxes", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "box"}, "training": cases}
-    (folder / "dataset.json").write_text(json.dumps(content))
-    return folder
 
 
 def test_a_folder_in_msd_layout_is_learnt_from_a_pre_trained_checkpoint(tmp_path, capsys):

@@ -11,8 +11,8 @@ SUBJECTS = [f"subject {n}" for n in range(8)]
 TRAIN = {"batch_size": 2, "gauge_every": 2, "log_every": 1, "warmup_steps": 0, "device": "cpu", "precision": "fp32"}
 
 
-def table(*more, **changes):
-    """A protocol with two conditions of two steps, and further ones, as its plain table."""
+def table(*more, split=None, **changes):
+    """A protocol with two conditions of two steps, and further ones, as its plain table; changes are of its settings."""
     settings = {"preset": "ci", "source": "phantom", "subjects": 10, "organs": ["liver"], "patch_size": [16, 16, 16]}
     conditions = [
         {"name": "voco", "pretraining_steps": 1, "finetuning_steps": 2, "settings": {"start": "pretrained"}},
@@ -26,7 +26,7 @@ def table(*more, **changes):
         "pretraining_seeds": [0, 1, 2],
         "finetuning_seeds": [0],
         "comparisons": [["voco", "scratch"]],
-        "split": {"validation": 1, "test": 5},
+        "split": split or {"validation": 1, "test": 5},
         "settings": {**settings, "train": TRAIN, **changes},
         "conditions": conditions,
     }

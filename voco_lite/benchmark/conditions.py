@@ -34,19 +34,37 @@ class Material:
 
     Attributes:
         preset: Encoder, preparation of volumes, and how pre-training is done.
-        source: What the subjects are warps of: the real CT, or the code-made torso.
-        subjects: How many there are, in all groups together.
+        source: Who the subjects are: warps of the "real" CT, or of the code-made torso ("phantom"), or the labelled cases
+            of a folder of one's own ("msd", see `msd_folder`).
+        subjects: How many there are, in all groups together; of a folder the first so many.
         organs: Names of the structures.
         patch_size: Voxels of a training patch and of the sliding window.
+        foreground_share, by_organ: Where patches are cut (`SegmentationConfig`).
+        volume: Fields of `VolumeConfig` that differ from the preset's.
         train: Fields of `FinetuneConfig` for all conditions.
     """
 
     preset: str
-    source: Literal["real", "phantom"]
+    source: Literal["real", "phantom", "msd"]
     subjects: int
     organs: tuple[str, ...] = SegmentationConfig.organs
     patch_size: Size = (64, 64, 64)
+    foreground_share: float = SegmentationConfig.foreground_share
+    by_organ: bool = SegmentationConfig.by_organ
+    volume: dict = field(default_factory=dict)
     train: dict = field(default_factory=dict)
+
+    @property
+    def pretraining(self) -> PretrainConfig:
+        """The preset on these volumes."""
+        return PretrainConfig.preset(self.preset, **{f"volume__{name}": value for name, value in self.volume.items()})
+
+    @property
+    def segmentation(self) -> SegmentationConfig:
+        """What is segmented, and from which patches."""
+        return SegmentationConfig(
+            self.organs, self.patch_size, foreground_share=self.foreground_share, by_organ=self.by_organ
+        )
 
 
 @dataclass(frozen=True)
@@ -56,9 +74,11 @@ class Recipe:
     Attributes:
         start: "pretrained" and "untrained" encoders are fine-tuned; "coordinates" looks at no image and gives each
             voxel the class that labelled subjects have most often at the same place.
-        head: "network" fine-tunes a decoder; "ridge" fits a linear map of frozen features in closed form (dense probe).
+        head: "network" fine-tunes a decoder; "ridge" fits a linear map of frozen features in closed form (dense probe), and
+            asks, without labels, which region of the body a crop comes from.
         labels: "all" shows the labels of every training subject, whatever the number asked for: an upper bound.
-        pretraining: Fields of `PretrainConfig` that differ from the preset, as `PretrainConfig.preset` takes them.
+        pretraining: Fields of `PretrainConfig` that differ from the preset, as `PretrainConfig.preset` takes them; those
+            of the encoder hold for an untrained start too.
         train: Fields of `FinetuneConfig` that differ from the others'; only such as leave the budget alone.
         tries: Further such fields, of which the best on validation subjects are used; as many as the condition's
             `trials`.
@@ -121,7 +141,7 @@ def _plan(condition: Condition, material: Material) -> Plan:
         "needs none.",
     )
     changes = {"steps": max(condition.pretraining_steps, 1), "gauge_every": 0, "checkpoint_every": 0, "progress": False}
-    pretraining = PretrainConfig.preset(material.preset, **{**changes, **recipe.pretraining})
+    pretraining = material.pretraining.changed(**{**changes, **recipe.pretraining})
     shared = {"steps": condition.finetuning_steps, "progress": False, **material.train, **recipe.train}
     trains = tuple(_finetuning({**shared, **changes}, where) for changes in recipe.tries or ({},))
     return Plan(condition, recipe, pretraining, trains)

@@ -12,7 +12,7 @@ from voco_lite.benchmark.protocol import Protocol, SubjectSplit
 from voco_lite.benchmark.running import Stage, collect, compare, plan_cells, read_folder, rows_csv
 from voco_lite.benchmark.scores import Score, read_scores
 from voco_lite.benchmark.speeds import Speed, compare_speeds, read_speeds, speed_rows
-from voco_lite.benchmark.statistics import Comparison
+from voco_lite.benchmark.statistics import MIN_SEEDS, MIN_SUBJECTS, Comparison, compare_all
 from voco_lite.checkpoints import write_text
 
 Row = dict[str, str]
@@ -75,6 +75,32 @@ class Report:
             for found in self.comparisons
         ]
 
+    def screened(self) -> list[Row]:
+        """Differences on validation subjects by every metric that a pair shares; none while runs are missing.
+
+        Where too few subjects or seeds are there for an interval, there is no row either.
+        """
+        enough = len(self.protocol.pretraining_seeds) >= MIN_SEEDS and len(self.split.validation) >= MIN_SUBJECTS
+        if self.stage != "validation" or self.missing or not enough:
+            return []
+        return [
+            {
+                "labelled": str(found.labelled),
+                "first": found.first,
+                "second": found.second,
+                "metric": found.metric,
+                "means": f"{found.mean_first:.3f}, {found.mean_second:.3f}",
+                "difference (95 %)": f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f})",
+            }
+            for first, second in self.protocol.comparisons
+            for metric in self._shared_metrics(first, second)
+            for found in compare_all([s for s in self.scores if s.metric == metric], [(first, second)])
+        ]
+
+    def _shared_metrics(self, first: str, second: str) -> list[str]:
+        metrics = [{score.metric for score in self.scores if score.condition == name} for name in (first, second)]
+        return sorted(metrics[0] & metrics[1])
+
     def __str__(self) -> str:
         protocol = self.protocol
         seeds = f"{len(protocol.pretraining_seeds)} x {len(protocol.finetuning_seeds)} seeds"
@@ -85,6 +111,9 @@ class Report:
             parts.append(f"{self.missing} runs have not been done: no verdicts. The same command goes on.")
         elif self.stage == "validation":
             parts.append("Validation subjects decide nothing: no verdicts.")
+            if self.screened():
+                told = "Differences of the first, over subjects and seeds: for choosing, each interval on its own."
+                parts += [told, markdown(self.screened())]
         if self.comparisons:
             parts += ["Verdicts on the first, over subjects and seeds:", markdown(self.verdicts())]
         if self.speeds:

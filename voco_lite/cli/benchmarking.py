@@ -16,6 +16,7 @@ class Benchmark:
     Attributes:
         protocol: A TOML file, or the name of one that comes with the package: "ci", "probes" or
             "population".
+        data: Folder of labelled scans in the layout of the Medical Segmentation Decathlon, for protocols on such.
         folder: Where everything goes; left out: runs/benchmark-PROTOCOL.
         stage: Whom to score. "validation" subjects may be looked at as often as you like and decide nothing; "test"
             opens the test subjects, for this protocol only, and gives verdicts.
@@ -24,6 +25,7 @@ class Benchmark:
     """
 
     protocol: Positional[str]
+    data: str | None = None
     folder: str | None = None
     stage: Literal["validation", "test"] = "validation"
     minutes: float | None = None
@@ -42,7 +44,7 @@ class Benchmark:
             from voco_lite.benchmark.segmenting import SegmentationRunner
 
             protocol = read_protocol(file)
-            runner = SegmentationRunner(protocol, folder)
+            runner = SegmentationRunner(protocol, folder, self.data)
             seconds = None if self.minutes is None else 60 * self.minutes
             names = list(runner.subjects)
             run_benchmark(protocol, names, runner, folder, stage=self.stage, seconds=seconds, progress=True)
