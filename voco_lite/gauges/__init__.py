@@ -3,13 +3,15 @@
 from voco_lite.gauges.embeddings import effective_rank, spread
 from voco_lite.gauges.held_out import HeldOut, measure_held_out, position_top1
 from voco_lite.gauges.levels import Levels, levels
-from voco_lite.gauges.probes import Comparison, RegionCrops, compare, features_of, knn_by_subject, region_crops
+from voco_lite.gauges.probe_crops import OrganCrops, RegionCrops, organ_crops, region_crops
+from voco_lite.gauges.probes import Comparison, compare, features_of, knn_by_subject, linear_by_subject
 from voco_lite.gauges.verdict import Verdict, verdict
 
 __all__ = [
     "Comparison",
     "HeldOut",
     "Levels",
+    "OrganCrops",
     "RegionCrops",
     "Verdict",
     "compare",
@@ -17,7 +19,9 @@ __all__ = [
     "features_of",
     "knn_by_subject",
     "levels",
+    "linear_by_subject",
     "measure_held_out",
+    "organ_crops",
     "position_top1",
     "region_crops",
     "spread",

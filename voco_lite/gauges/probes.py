@@ -1,4 +1,4 @@
-"""Probes of frozen features: which region of the body does a crop come from, in a subject not seen before?"""
+"""Probes of frozen features: can a simple rule read a crop's region or organ from them, in subjects not seen before?"""
 
 from __future__ import annotations
 
@@ -10,24 +10,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from voco_lite.config import Size
-from voco_lite.crops import extract_crops
-
 if TYPE_CHECKING:
     from numpy import ndarray
 
-    from voco_lite.volumes import Volume
-
 Encode = Callable[[Float[Tensor, "crops channel x y z"]], Float[Tensor, "crops features"]]
+Features = Sequence[Float[Tensor, "crops features"]]
+Labels = Sequence[Int[Tensor, " crops"]]
 _BATCH = 64
-
-
-@dataclass(frozen=True)
-class RegionCrops:
-    """Crops of one subject and the regions of their middles."""
-
-    crops: Float[Tensor, "crops channel x y z"]
-    regions: Int[Tensor, " crops"]
+_ITERATIONS = 2000
 
 
 @dataclass(frozen=True)
@@ -45,75 +35,61 @@ class Comparison:
     high: float
 
 
-def region_crops(
-    volume: Volume, crop_size: Size, n: int, generator: torch.Generator, regions: Size = (3, 3, 3)
-) -> RegionCrops:
-    """Random crops and the anatomical region of each: the cell of the source's box in which its middle lies.
-
-    Subjects that were warped from a source are divided by where the source has the middle, so that a region is the
-    same anatomy in all of them; other volumes are divided by their own box.
-
-    Args:
-        volume: A prepared subject.
-        crop_size: In voxels.
-        n: Number of crops.
-        generator: Source of chance.
-        regions: Cells along (x, y, z).
-
-    Raises:
-        ValueError: A volume smaller than a crop.
-    """
-    spans = [have - want + 1 for have, want in zip(volume.shape, crop_size, strict=True)]
-    if min(spans) < 1:
-        raise ValueError(f"crop_size must fit into the volume of {volume.shape} voxels, got {crop_size}. Take less.")
-    starts = torch.stack([torch.randint(span, (n,), generator=generator) for span in spans], dim=-1)
-    middles = starts + (torch.tensor(crop_size) - 1) / 2
-    share = _place(volume, middles)
-    cells = torch.tensor(regions)
-    index = (share * cells).long().clamp(min=torch.zeros(3, dtype=torch.long), max=cells - 1)
-    numbers = (index[:, 0] * regions[1] + index[:, 1]) * regions[2] + index[:, 2]
-    return RegionCrops(extract_crops(volume.data, starts, crop_size), numbers)
-
-
-def _place(volume: Volume, middles: Float[Tensor, "crops 3"]) -> Float[Tensor, "crops 3"]:
-    """Where middles lie in the box, 0 to 1 along each axis."""
-    if volume.to_source is None:
-        return middles / torch.tensor(volume.shape)
-    affine = volume.affine.double()
-    points = middles.double() @ affine[:3, :3].T + affine[:3, 3]
-    voxels = middles.round().long()
-    displacement = volume.to_source(volume.affine, volume.shape)
-    moved = points + displacement[:, voxels[:, 0], voxels[:, 1], voxels[:, 2]].T.double()
-    low, high = (torch.as_tensor(corner, dtype=torch.float64) for corner in volume.to_source.recipe.origin.box)
-    return (moved - low) / (high - low)
-
-
 @torch.no_grad()
 def features_of(encode: Encode, crops: Float[Tensor, "crops channel x y z"]) -> Float[Tensor, "crops features"]:
     """Features of many crops, in batches."""
     return torch.cat([encode(part).float().cpu() for part in crops.split(_BATCH)])
 
 
-def knn_by_subject(
-    features: Sequence[Float[Tensor, "crops features"]], labels: Sequence[Int[Tensor, " crops"]], neighbours: int = 5
-) -> Float[ndarray, " subjects"]:
+def knn_by_subject(features: Features, labels: Labels, neighbours: int = 5) -> Float[ndarray, " subjects"]:
     """Accuracy on each subject of the nearest neighbours among all other subjects' crops, by cosine.
+
+    Args:
+        features: Of each subject.
+        labels: Of each subject's crops.
+        neighbours: How many vote.
 
     Raises:
         ValueError: Fewer than two subjects.
     """
-    import numpy as np
     from sklearn.neighbors import KNeighborsClassifier
 
+    return _by_subject(KNeighborsClassifier(neighbours, metric="cosine"), features, labels, len(features))
+
+
+def linear_by_subject(features: Features, labels: Labels, folds: int = 4) -> Float[ndarray, " subjects"]:
+    """Accuracy on each subject of a linear classifier that has learnt from the subjects of all other folds.
+
+    Logistic regression with scikit-learn's default penalty, on features that the learning subjects bring to mean 0 and
+    variance 1. Whole subjects are put into folds, since leaving out one after the other takes a fit for each.
+
+    Args:
+        features: Of each subject.
+        labels: Of each subject's crops.
+        folds: How many groups; with as many as subjects, each is left out alone.
+
+    Raises:
+        ValueError: Fewer than two subjects or folds, or a single class to learn.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_ITERATIONS))
+    return _by_subject(model, features, labels, min(folds, len(features)))
+
+
+def _by_subject(model: Any, features: Features, labels: Labels, folds: int) -> Float[ndarray, " subjects"]:
+    """Accuracy on each subject of a scikit-learn classifier; no subject is both learnt from and asked about."""
+    import numpy as np
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+
     if len(features) < 2:
-        raise ValueError(f"nearest neighbours need at least 2 subjects, got {len(features)}. Measure more of them.")
-    found = []
-    for held in range(len(features)):
-        others = [i for i in range(len(features)) if i != held]
-        knn = KNeighborsClassifier(neighbours, metric="cosine")
-        knn.fit(*(torch.cat([part[i] for i in others]).numpy() for part in (features, labels)))
-        found.append(knn.score(features[held].numpy(), labels[held].numpy()))
-    return np.array(found)
+        raise ValueError(f"a probe needs at least 2 subjects, got {len(features)}. Measure more of them.")
+    x, y = (torch.cat(list(part)).numpy() for part in (features, labels))
+    subjects = np.repeat(np.arange(len(features)), [len(part) for part in features])
+    right = cross_val_predict(model, x, y, groups=subjects, cv=GroupKFold(folds)) == y
+    return np.array([right[subjects == subject].mean() for subject in range(len(features))])
 
 
 def compare(first: Any, second: Any) -> Comparison:
