@@ -220,6 +220,14 @@ def test_every_way_of_asking_is_examined_in_unseen_wordings():
     assert str(scores).count("\n") == len(scores.rows) and "by chance" in str(scores)
 
 
+def test_an_examination_looks_at_each_scan_once(monkeypatch):
+    made, looked = task(), []
+    place = made.network.place_scan
+    monkeypatch.setattr(made.network, "place_scan", lambda crops: looked.append(len(crops)) or place(crops))
+    examine(Aligner(made.network, made.config, made.start.volume, Hashed()), [scan(i) for i in range(6)], (1,), 5)
+    assert len(looked) == 6
+
+
 def test_a_network_that_knows_everything_is_found_out():
     """Scans placed where the words of their phase lie."""
     made = task(topics=PHASE)
@@ -282,7 +290,11 @@ def test_a_batch_of_one_is_refused():
         made.losses(batch(made, (0,)))
 
 
-def test_nothing_to_compare_is_refused():
+@pytest.mark.parametrize(
+    ("texts", "volumes", "said"),
+    [([], [scan(0)], "compared with texts, got none"), (["The body is thin."], [], "compared with volumes, got none")],
+)
+def test_nothing_to_compare_is_refused(texts, volumes, said):
     made = task()
-    with pytest.raises(ValueError, match="needs texts and volumes, got 0 and 1"):
-        Aligner(made.network, made.config, made.start.volume, Hashed()).compare([], [scan(0)])
+    with pytest.raises(ValueError, match=said):
+        Aligner(made.network.eval(), made.config, made.start.volume, Hashed()).compare(texts, volumes)

@@ -51,20 +51,37 @@ class Aligner:
     volume: VolumeConfig
     text_encoder: TextEncoder
 
-    @torch.no_grad()
     def compare(self, texts: Sequence[str], volumes: Sequence[Volume]) -> Float[ndarray, "texts scans"]:
         """Cosine of each text, of any words, and each prepared volume in the common space, float64.
 
         Raises:
             ValueError: No text or volume, or an empty text.
         """
-        if not texts or not len(volumes):
-            raise ValueError(f"compare needs texts and volumes, got {len(texts)} and {len(volumes)}. Give one of each.")
-        device = self.network.sharpness.device
-        vectors = torch.stack([embed_text(self.text_encoder, text) for text in texts]).to(device)
+        return self.near(texts, self.place(volumes))
+
+    @torch.no_grad()
+    def place(self, volumes: Sequence[Volume]) -> Float[Tensor, "scans width"]:
+        """Directions of prepared volumes in the common space: the slow half of `compare`, the same for every text.
+
+        Raises:
+            ValueError: No volume.
+        """
+        if not len(volumes):
+            raise ValueError("Texts are compared with volumes, got none. Give at least one.")
         crops = (cover(volume.data, self.config.crop_size) for volume in volumes)
-        scans = torch.stack([self.network.place_scan(scan) for scan in crops])
-        return (self.network.place_texts(vectors).double() @ scans.double().T).cpu().numpy()
+        return torch.stack([self.network.place_scan(scan) for scan in crops])
+
+    @torch.no_grad()
+    def near(self, texts: Sequence[str], places: Float[Tensor, "scans width"]) -> Float[ndarray, "texts scans"]:
+        """Cosine of each text and each volume that was placed, float64.
+
+        Raises:
+            ValueError: No text, or an empty one.
+        """
+        if not texts:
+            raise ValueError("Volumes are compared with texts, got none. Give at least one.")
+        vectors = torch.stack([embed_text(self.text_encoder, text) for text in texts]).to(places.device)
+        return (self.network.place_texts(vectors).double() @ places.double().T).cpu().numpy()
 
 
 def load_aligner(path: str | Path, text_encoder: TextEncoder | None = None) -> Aligner:
@@ -131,12 +148,22 @@ def examine(
     Raises:
         ValueError: No subjects, too little known about one, or as `recall_at`.
     """
-    was_training = aligner.network.training
+    topics, was_training = aligner.config.topics, aligner.network.training
     aligner.network.eval()
     try:
-        return AlignmentScores(
-            (*_retrieved(aligner, subjects, ks, permutations, seed), *_zero_shot(aligner, subjects, permutations, seed))
-        )
+        places = aligner.place(subjects)
+        texts, fits = reports_of(subjects, topics)
+        similarity = aligner.near(texts, places)
+        rows = [
+            recall_at(k, similarity, fits.numpy(), query, f"{name}, recall@{k}", permutations, seed)
+            for query, name in _WAYS
+            for k in ks
+        ]
+        for attribute in (topic for topic in topics if topic in POPULATION):
+            prompts, right = prompts_of(subjects, attribute)
+            answers = aligner.near(prompts, places)
+            rows.append(recall_at(1, answers, right, "scan", f"zero-shot {attribute}", permutations, seed))
+        return AlignmentScores(tuple(rows))
     finally:
         aligner.network.train(was_training)
 
@@ -149,24 +176,8 @@ def reports_of(subjects: Sequence[Volume], topics: Sequence[str]) -> tuple[list[
     return list(reports), fitting(says, torch.stack([marks(facts) for facts in known]))
 
 
-def _retrieved(
-    aligner: Aligner, subjects: Sequence[Volume], ks: Sequence[int], permutations: int, seed: int
-) -> list[Recall]:
-    texts, fits = reports_of(subjects, aligner.config.topics)
-    similarity = aligner.compare(texts, subjects)
-    return [
-        recall_at(k, similarity, fits.numpy(), query, f"{name}, recall@{k}", permutations, seed)
-        for query, name in _WAYS
-        for k in ks
-    ]
-
-
-def _zero_shot(aligner: Aligner, subjects: Sequence[Volume], permutations: int, seed: int) -> list[Recall]:
-    rows = []
-    for attribute in (topic for topic in aligner.config.topics if topic in POPULATION):
-        classes = POPULATION[attribute]
-        prompts = [unseen_wording(Fact(attribute, name)) for name in classes]
-        right = np.arange(len(classes))[:, None] == np.array(class_numbers(subjects, attribute, classes))
-        similarity = aligner.compare(prompts, subjects)
-        rows.append(recall_at(1, similarity, right, "scan", f"zero-shot {attribute}", permutations, seed))
-    return rows
+def prompts_of(subjects: Sequence[Volume], attribute: str) -> tuple[list[str], Bool[ndarray, "texts scans"]]:
+    """One sentence for each class of an attribute, and which subjects it is true of."""
+    classes = POPULATION[attribute]
+    prompts = [unseen_wording(Fact(attribute, name)) for name in classes]
+    return prompts, np.arange(len(classes))[:, None] == np.array(class_numbers(subjects, attribute, classes))
