@@ -99,7 +99,7 @@ def test_constraints_fit_a_cuda_build_too():
 
 
 def test_every_import_of_the_package_is_a_declared_dependency():
-    declared = set(dependencies() | extra("vlp"))
+    declared = set(dependencies() | extra("vlp") | extra("medmnist"))
     distributions = packages_distributions()
     for path in PACKAGE.rglob("*.py"):
         for name in imported(path):

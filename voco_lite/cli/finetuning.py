@@ -29,8 +29,10 @@ class Finetune:
         start: Checkpoint or run folder of `pretrain` that the encoder comes from; left out: fresh weights, the same
             network trained from scratch.
         preset: Settings of the fresh network and of the preparation, where there is no checkpoint.
-        data: Made subjects, "population" (warps of one real CT) or "phantoms"; or, for segmentation, a folder in the
-            layout of the Medical Segmentation Decathlon (dataset.json, imagesTr, labelsTr).
+        data: Made subjects, "population" (warps of one real CT) or "phantoms"; for segmentation, a folder in the layout
+            of the Medical Segmentation Decathlon (dataset.json, imagesTr, labelsTr); for classification, a set of
+            MedMNIST3D in its official parts, whole, such as "organmnist3d" or "organmnist3d_64" (needs the extra
+            "medmnist").
         subjects: How many made subjects to train on; a folder's rest is used whole.
         validation: Subjects that decide which weights are kept.
         test: Subjects that are examined at the end, once.
@@ -38,7 +40,7 @@ class Finetune:
             does not learn from them, it is scored by them.
         patch_size: Voxels of a training patch and of the sliding window; in classification and vision-language, of
             the crops that cover a scan.
-        attribute: What classification tells apart: "lesion", "contrast_phase" or "body_shape".
+        attribute: What classification tells apart in made subjects: "lesion", "contrast_phase" or "body_shape".
         topics: What the reports of vision-language talk about: "contrast_phase", "body_shape", "lesion", "organs".
         train: How to train.
     """
@@ -93,15 +95,24 @@ class Finetune:
         """Fine-tune for classification and print accuracy and AUROC with their intervals.
 
         Raises:
-            ValueError: A folder, which says nothing about its subjects.
+            ValueError: A folder, which says nothing about its subjects, or as `medmnist_split`.
+            FileNotFoundError: As `medmnist_split`.
         """
         from voco_lite.downstream import fit
+        from voco_lite.downstream.classes import GIVEN
         from voco_lite.downstream.classification import ClassificationConfig, ClassificationTask
         from voco_lite.downstream.classifier import Classifier, examine
+        from voco_lite.downstream.medmnist3d import MEDMNIST, medmnist_split
 
-        self._require_made("Subjects with classes of their own are learnt from Python, with ClassificationTask.")
         settings = ClassificationConfig(self.attribute, crop_size=self.patch_size, class_weights="balanced")
-        split, _ = self._split(start)
+        if self.data in MEDMNIST:
+            split, classes = medmnist_split(self.data)
+            settings = replace(settings, attribute=GIVEN, classes=classes)
+        else:
+            self._require_made(
+                "Or a set of MedMNIST3D, such as organmnist3d; others are learnt from Python, with ClassificationTask."
+            )
+            split, _ = self._split(start)
         task = ClassificationTask(start, split, settings, config.seed)
         fitted = fit(task, config)
         if fitted.score is not None:

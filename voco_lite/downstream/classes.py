@@ -59,8 +59,8 @@ def class_numbers(volumes: Sequence[Volume], attribute: str, classes: Sequence[s
 def volumes_from_arrays(images: ndarray, labels: ndarray, classes: Sequence[str], name: str) -> list[Volume]:
     """Prepared volumes of images that were read elsewhere, such as MedMNIST3D's, with their class as an attribute.
 
-    This package does not read or fetch MedMNIST: give `dataset.imgs` and `dataset.labels` of its own package, or the
-    arrays of its npz file. Where it lies in the patient is unknown there, so that a voxel counts as 1 mm. Learn with
+    `medmnist3d.medmnist_split` makes them of MedMNIST3D. Where such an image lies in the patient is unknown, so that a
+    voxel counts as 1 mm. Learn with
     `ClassificationConfig(attribute="class", classes=classes)`.
 
     Args:
