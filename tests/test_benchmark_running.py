@@ -23,7 +23,7 @@ PLACE = condition({"start": "coordinates"}, reference=True)
 # Conditions
 
 
-@pytest.mark.parametrize("name", ["ci", "population", "probes"])
+@pytest.mark.parametrize("name", sorted(file.stem for file in find_protocol("ci").parent.glob("*.toml")))
 def test_every_protocol_of_the_package_can_be_run(name):
     protocol = read_protocol(find_protocol(name))
     material, plans = plan_conditions(protocol)
@@ -110,6 +110,18 @@ def test_frozen_features_are_asked_for_regions_where_there_are_others_to_compare
     several = replace(cells["ridge"], scored=tuple(runner.subjects)[:3])
     found = runner(several)["regions"]
     assert set(found) == set(several.scored) and all(0 <= share <= 1 for share in found.values())
+
+
+@pytest.mark.parametrize(("settings", "window"), [({}, (16, 16, 16)), ({"probe_size": [32, 32, 32]}, (32, 32, 32))])
+def test_frozen_features_are_made_of_as_many_voxels_as_is_said(runs, settings, window, monkeypatch, tmp_path):
+    protocol = tiny({**RIDGE, "name": "ridge"}, **settings)
+    seen = []
+    monkeypatch.setattr(segmenting, "DenseProbe", lambda training, scored, config: seen.append(config.window))
+    runner = SegmentationRunner(protocol, tmp_path)
+    monkeypatch.setattr(runner, "_start", lambda plan, cell: runs[0]._start(plan, runs[1]["voco"]))
+    with pytest.raises(AttributeError):
+        runner(replace(runs[1]["ridge"]))
+    assert seen == [window]
 
 
 def test_a_folder_in_msd_layout_gives_the_subjects(tmp_path):

@@ -39,6 +39,7 @@ class Material:
         subjects: How many there are, in all groups together; of a folder the first so many.
         organs: Names of the structures.
         patch_size: Voxels of a training patch and of the sliding window.
+        probe_size: Voxels that frozen features are made of at once; None: as `patch_size`.
         foreground_share, by_organ: Where patches are cut (`SegmentationConfig`).
         volume: Fields of `VolumeConfig` that differ from the preset's.
         train: Fields of `FinetuneConfig` for all conditions.
@@ -49,6 +50,7 @@ class Material:
     subjects: int
     organs: tuple[str, ...] = SegmentationConfig.organs
     patch_size: Size = (64, 64, 64)
+    probe_size: Size | None = None
     foreground_share: float = SegmentationConfig.foreground_share
     by_organ: bool = SegmentationConfig.by_organ
     volume: dict = field(default_factory=dict)

@@ -79,7 +79,7 @@ class SegmentationRunner:
     def _probe(self, plan: Plan, cell: Cell) -> dict[str, dict[str, float]]:
         """What frozen features know, of organs and, where they are compared with other subjects', of regions."""
         encoder, scored = self._start(plan, cell).encoder, self._named(cell.scored)
-        config = DenseProbeConfig(self.config.organs, self.config.patch_size)
+        config = DenseProbeConfig(self.config.organs, self.material.probe_size or self.config.patch_size)
         found = {METRIC: DenseProbe(self._named(cell.labelled), scored, config).measure(encoder)}
         if len(scored) > 1:
             found[REGIONS] = recognised_regions(encoder, scored, plan.pretraining.crops.crop_size)
