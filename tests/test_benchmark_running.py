@@ -124,6 +124,14 @@ def test_frozen_features_are_made_of_as_many_voxels_as_is_said(runs, settings, w
     assert seen == [window]
 
 
+def test_all_conditions_are_asked_for_regions_with_crops_of_one_size(runs, tmp_path):
+    finer = {"cells": [4, 4, 1], "crop_size": [12, 12, 12], "network_size": [16, 16, 16]}
+    protocol = tiny({**RIDGE, "name": "ridge", "settings": {**RIDGE["settings"], "pretraining": finer}})
+    runner = SegmentationRunner(protocol, tmp_path)
+    cell = replace(runs[1]["ridge"], scored=tuple(runner.subjects)[:2])
+    assert set(runner(cell)["regions"]) == set(cell.scored)
+
+
 def test_a_folder_in_msd_layout_gives_the_subjects(tmp_path):
     protocol = tiny(source="msd", organs=["box"], volume={"size": [32, 32, 32]}, subjects=10)
     runner = SegmentationRunner(protocol, tmp_path / "run", msd_layout(tmp_path / "data", n=11))

@@ -82,7 +82,8 @@ class SegmentationRunner:
         config = DenseProbeConfig(self.config.organs, self.material.probe_size or self.config.patch_size)
         found = {METRIC: DenseProbe(self._named(cell.labelled), scored, config).measure(encoder)}
         if len(scored) > 1:
-            found[REGIONS] = recognised_regions(encoder, scored, plan.pretraining.crops.crop_size)
+            # All conditions are asked with crops of one size, whatever their encoders were pre-trained on.
+            found[REGIONS] = recognised_regions(encoder, scored, self.material.pretraining.crops.crop_size)
         return found
 
     def _fit(self, plan: Plan, cell: Cell) -> SegmentationTask:
