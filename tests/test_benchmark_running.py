@@ -72,9 +72,10 @@ def test_what_cells_decide_is_no_setting_of_all(train):
 
 
 def test_volumes_and_patches_differ_from_the_preset_as_a_protocol_says():
-    protocol = tiny(volume={"intensity": "mr", "size": [32, 32, 32]}, by_organ=True, foreground_share=0.9)
+    protocol = tiny(volume={"intensity": "mr", "size": [32, 32, 32]}, by_organ=True, foreground_share=0.9, overlap=0.25)
     material, plans = plan_conditions(protocol)
-    assert material.segmentation.by_organ and material.segmentation.foreground_share == 0.9
+    segmentation = material.segmentation
+    assert (segmentation.by_organ, segmentation.foreground_share, segmentation.overlap) == (True, 0.9, 0.25)
     for plan in plans.values():
         assert (plan.pretraining.volume.intensity, plan.pretraining.volume.size) == ("mr", (32, 32, 32))
 

@@ -40,7 +40,7 @@ class Material:
         organs: Names of the structures.
         patch_size: Voxels of a training patch and of the sliding window.
         probe_size: Voxels that frozen features are made of at once; None: as `patch_size`.
-        foreground_share, by_organ: Where patches are cut (`SegmentationConfig`).
+        foreground_share, by_organ, overlap: Where patches are cut, and how far windows overlap (`SegmentationConfig`).
         volume: Fields of `VolumeConfig` that differ from the preset's.
         train: Fields of `FinetuneConfig` for all conditions.
     """
@@ -53,6 +53,7 @@ class Material:
     probe_size: Size | None = None
     foreground_share: float = SegmentationConfig.foreground_share
     by_organ: bool = SegmentationConfig.by_organ
+    overlap: float = SegmentationConfig.overlap
     volume: dict = field(default_factory=dict)
     train: dict = field(default_factory=dict)
 
@@ -65,7 +66,7 @@ class Material:
     def segmentation(self) -> SegmentationConfig:
         """What is segmented, and from which patches."""
         return SegmentationConfig(
-            self.organs, self.patch_size, foreground_share=self.foreground_share, by_organ=self.by_organ
+            self.organs, self.patch_size, self.foreground_share, by_organ=self.by_organ, overlap=self.overlap
         )
 
 
