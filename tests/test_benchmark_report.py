@@ -77,11 +77,12 @@ def test_five_validation_subjects_show_differences_by_every_shared_metric(tmp_pa
     report = write_report(tmp_path, "validation")
     assert report.comparisons == [] and "better" not in str(report)
     dice, regions = report.screened()
-    assert (dice["metric"], regions["metric"]) == ("dice", "regions")
+    assert (dice.metric, regions.metric) == ("dice", "regions")
     # By the fake runs, pre-training is worth 0.3 of the one and costs 0.3 of the other.
-    assert float(dice["difference (95 %)"].split()[0]) == pytest.approx(0.3, abs=0.02)
-    assert float(regions["difference (95 %)"].split()[0]) == pytest.approx(-0.3, abs=0.02)
-    assert dice["difference (95 %)"] in str(report)
+    assert dice.difference == pytest.approx(0.3, abs=0.02) and regions.difference == pytest.approx(-dice.difference)
+    assert f"{dice.difference:+.3f} ({dice.low:+.3f} to {dice.high:+.3f})" in str(report)
+    picture = viewers.plot_differences(report.screened(), screening=True)
+    assert f"regions, 1 labelled: {regions.difference:+.3f}" in picture.alt and "better" not in picture.alt
 
 
 def test_too_few_validation_subjects_show_no_differences(tmp_path):

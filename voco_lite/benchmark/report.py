@@ -75,23 +75,17 @@ class Report:
             for found in self.comparisons
         ]
 
-    def screened(self) -> list[Row]:
-        """Differences on validation subjects by every metric that a pair shares; none while runs are missing.
+    def screened(self) -> list[Comparison]:
+        """Differences on validation subjects by every metric that a pair shares, for choosing.
 
-        Where too few subjects or seeds are there for an interval, there is no row either.
+        Each interval stands on its own: nothing is corrected for how many there are, and their verdicts say nothing.
+        There are none while runs are missing, nor of fewer subjects or seeds than an interval needs.
         """
         enough = len(self.protocol.pretraining_seeds) >= MIN_SEEDS and len(self.split.validation) >= MIN_SUBJECTS
         if self.stage != "validation" or self.missing or not enough:
             return []
         return [
-            {
-                "labelled": str(found.labelled),
-                "first": found.first,
-                "second": found.second,
-                "metric": found.metric,
-                "means": f"{found.mean_first:.3f}, {found.mean_second:.3f}",
-                "difference (95 %)": f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f})",
-            }
+            found
             for first, second in self.protocol.comparisons
             for metric in self._shared_metrics(first, second)
             for found in compare_all([s for s in self.scores if s.metric == metric], [(first, second)])
@@ -111,9 +105,9 @@ class Report:
             parts.append(f"{self.missing} runs have not been done: no verdicts. The same command goes on.")
         elif self.stage == "validation":
             parts.append("Validation subjects decide nothing: no verdicts.")
-            if self.screened():
+            if screened := self.screened():
                 told = "Differences of the first, over subjects and seeds: for choosing, each interval on its own."
-                parts += [told, markdown(self.screened())]
+                parts += [told, markdown([_difference(found) for found in screened])]
         if self.comparisons:
             parts += ["Verdicts on the first, over subjects and seeds:", markdown(self.verdicts())]
         if self.speeds:
@@ -171,6 +165,17 @@ def markdown(rows: Sequence[Row]) -> str:
     head = list(rows[0])
     lines = [head, ["---"] * len(head), *(list(row.values()) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _difference(found: Comparison) -> Row:
+    return {
+        "labelled": str(found.labelled),
+        "first": found.first,
+        "second": found.second,
+        "metric": found.metric,
+        "means": f"{found.mean_first:.3f}, {found.mean_second:.3f}",
+        "difference (95 %)": f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f})",
+    }
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -51,7 +51,9 @@ class Benchmark:
         report = write_report(folder, self.stage)
         if report.scores:
             viewers.plot_scores(report).save(folder / self.stage / "scores.png")
-        if report.comparisons:
-            viewers.plot_differences(report.comparisons).save(folder / self.stage / "differences.png")
+        found = report.comparisons or report.screened()
+        if found:
+            picture = viewers.plot_differences(found, screening=self.stage == "validation")
+            picture.save(folder / self.stage / "differences.png")
         print(report)
         print(f"Folder: {folder}")

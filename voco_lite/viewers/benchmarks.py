@@ -45,26 +45,40 @@ def plot_scores(report: Report) -> Picture:
     return figure_picture(figure, alt)
 
 
-def plot_differences(comparisons: Sequence[Comparison]) -> Picture:
-    """Differences with their 95 % intervals, one line each; the colour is the verdict, which counts all of them.
+def plot_differences(comparisons: Sequence[Comparison], screening: bool = False) -> Picture:
+    """Differences with their 95 % intervals, one line each.
+
+    Args:
+        comparisons: Of a finished test stage; the colour is the verdict, which counts all of them.
+        screening: They are those of validation subjects, which decide nothing: no verdicts.
 
     Raises:
         ValueError: No comparison.
     """
     if not comparisons:
-        raise ValueError("comparisons must be at least one, got none. Only a finished test stage has them.")
+        raise ValueError("comparisons must be at least one, got none. Only a finished stage has them.")
     figure = new_figure(7, 1.2 + 0.28 * len(comparisons))
     axes = figure.subplots()
     axes.axvline(0, color="0.7", linewidth=1)
     named: set[str] = set()
     for row, found in enumerate(comparisons):
-        colour = _VERDICT[found.verdict]
+        kind = found.metric if screening else found.verdict
+        colour = _COLOURS[sorted({c.metric for c in comparisons}).index(kind)] if screening else _VERDICT[found.verdict]
         axes.plot([found.low, found.high], [row, row], color=colour, linewidth=2)
-        label = None if found.verdict in named else found.verdict
-        axes.plot(found.difference, row, "o", color=colour, markersize=5, label=label)
-        named.add(found.verdict)
+        axes.plot(found.difference, row, "o", color=colour, markersize=5, label=None if kind in named else kind)
+        named.add(kind)
     labels = [f"{found.first} − {found.second}, {found.labelled}" for found in comparisons]
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
-    finish_axes(axes, "conditions, labelled subjects", f"difference of {comparisons[0].metric}")
-    return figure_picture(figure, "Differences. " + "; ".join(str(found) for found in comparisons) + ".")
+    metrics = " or ".join(sorted({found.metric for found in comparisons}))
+    finish_axes(axes, "conditions, labelled subjects", f"difference of {metrics}")
+    told = [_screened(found) if screening else str(found) for found in comparisons]
+    return figure_picture(figure, "Differences. " + "; ".join(told) + ".")
+
+
+def _screened(found: Comparison) -> str:
+    """A difference without a verdict."""
+    return (
+        f"{found.first} minus {found.second}, {found.metric}, {found.labelled} labelled: {found.difference:+.3f} "
+        f"({found.low:+.3f} to {found.high:+.3f})"
+    )
