@@ -42,7 +42,8 @@ class Finetune:
             the crops that cover a scan.
         attribute: What classification tells apart in made subjects: "lesion", "contrast_phase" or "body_shape".
         topics: What the reports of vision-language talk about: "contrast_phase", "body_shape", "lesion", "organs".
-        train: How to train.
+        train: How to train. Vision-language contrasts the scans of a batch with each other, and among two there is hardly
+            anything to contrast: give it `--train.batch-size 16`, or as many as fit into memory.
     """
 
     task: Positional[Literal["segmentation", "classification", "registration", "vision-language"]] = "segmentation"
