@@ -7,7 +7,7 @@ import pytest
 
 from tiny_benchmark import SUBJECTS, fake_fits, noisy, table, tiny
 from voco_lite import viewers
-from voco_lite.benchmark import segmenting
+from voco_lite.benchmark import runners
 from voco_lite.benchmark.report import find_results, read_report, write_report
 from voco_lite.benchmark.running import run_benchmark
 from voco_lite.benchmark.speeds import Speed, speed_rows
@@ -129,7 +129,7 @@ class FakeRunner:
 @pytest.fixture
 def command(tmp_path, monkeypatch):
     """Runs `benchmark` on a file with the tiny protocol."""
-    monkeypatch.setattr(segmenting, "SegmentationRunner", FakeRunner)
+    monkeypatch.setattr(runners, "open_runner", FakeRunner)
     file = tmp_path / "tiny.toml"
     file.write_text(toml(table()))
     return lambda *more: main(["benchmark", str(file), "--folder", str(tmp_path / "run"), *more])

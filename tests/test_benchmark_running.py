@@ -8,11 +8,15 @@ import torch
 
 from tiny_benchmark import condition, tiny
 from tiny_msd import msd_layout
+from voco_lite.benchmark import cells as benchmark_cells
 from voco_lite.benchmark import segmenting
 from voco_lite.benchmark.conditions import plan_conditions
 from voco_lite.benchmark.protocol import find_protocol, read_protocol
 from voco_lite.benchmark.running import fit_folder, plan_cells
 from voco_lite.benchmark.segmenting import SegmentationRunner, likeliest_by_place
+from voco_lite.downstream import score_subjects
+from voco_lite.downstream.segmentation import SegmentationTask
+from voco_lite.model import VoCo
 
 TUNED = condition({"tries": [{"learning_rate": 1e-3}, {"learning_rate": 1e-2}]}, trials=2)
 BOUND = condition({"labels": "all"}, reference=True)
@@ -58,6 +62,7 @@ def test_each_try_is_a_fine_tuning_of_its_own():
         ({"begin": "untrained"}, {}, "unknown fields"),
         ({"start": "elsewhere"}, {}, "must be one of"),
         ({"train": {"mode": "half"}}, {}, "must be one of"),
+        ({"head": "affine"}, {"reference": True}, "something that segmentation knows"),
     ],
 )
 def test_a_condition_with_another_budget_or_a_wrong_setting_is_refused(settings, fields, said):
@@ -155,8 +160,8 @@ def test_a_folder_that_is_missing_or_too_small_is_named(tmp_path):
 def test_pre_training_may_see_the_volumes_otherwise_prepared(runs, monkeypatch):
     body = condition({"start": "pretrained", "pretraining": {"foreground": 0.0}}, pretraining_steps=1)
     seen = []
-    monkeypatch.setattr(segmenting, "pretrain", lambda model, dataset, train: seen.append(dataset[0]))
-    monkeypatch.setattr(segmenting, "VoCoDataset", lambda volumes, crops, seed: volumes)
+    monkeypatch.setattr(benchmark_cells, "pretrain", lambda model, dataset, train: seen.append(dataset[0]))
+    monkeypatch.setattr(benchmark_cells, "VoCoDataset", lambda volumes, crops, seed: volumes)
     runner, cells = runs
     plan = plan_conditions(tiny(body))[1]["other"]
     runner._start(plan, cells["voco"])
@@ -164,6 +169,27 @@ def test_pre_training_may_see_the_volumes_otherwise_prepared(runs, monkeypatch):
     # Only the body is left and fills the same grid, so that its voxels are smaller.
     assert volume.shape == runner.subjects[volume.source].shape
     assert volume.spacing[1] < runner.subjects[volume.source].spacing[1]
+
+
+def test_pre_training_on_another_modality_sees_warps_of_the_ct(runs, monkeypatch):
+    seen, asked = [], []
+    monkeypatch.setattr(benchmark_cells, "pretrain", lambda model, dataset, train: seen.append(dataset))
+    monkeypatch.setattr(benchmark_cells, "VoCoDataset", lambda volumes, crops, seed: volumes)
+
+    def made(n, volume, source):
+        asked.append((n, volume.intensity, source))
+        return [replace(subject, source=f"ct {i}") for i, subject in enumerate(list(runs[0].subjects.values())[:n])]
+
+    monkeypatch.setattr(benchmark_cells.samples, "population", made)
+    other = condition({"start": "pretrained", "pretrained_on": "ct"}, pretraining_steps=1)
+    runner, cells = runs
+    runner._start(plan_conditions(tiny(other))[1]["other"], cells["voco"])
+    assert asked == [(4, "ct-abdomen", "real")] and [volume.source for volume in seen[0]] == [
+        "ct 0",
+        "ct 1",
+        "ct 2",
+        "ct 3",
+    ]
 
 
 def test_a_cell_that_was_fitted_is_not_trained_again(runs, monkeypatch):
@@ -178,18 +204,20 @@ def test_a_cell_that_was_fitted_is_not_trained_again(runs, monkeypatch):
 def test_scratch_starts_from_the_weights_that_pre_training_starts_from(runs):
     runner, cells = runs
     start = runner._start(runner.plans["scratch"], cells["scratch"]).encoder.state_dict()
-    begun = segmenting.VoCo(runner.plans["voco"].pretraining.changed(seed=0)).encoder.state_dict()
+    begun = VoCo(runner.plans["voco"].pretraining.changed(seed=0)).encoder.state_dict()
     assert all(torch.equal(start[name], begun[name]) for name in start)
 
 
 def test_the_best_try_on_validation_subjects_is_taken(runs):
     runner, cells = runs
-    task = runner._fit(runner.plans["other"], cells["other"])
+    settings = runner.material.segmentation
+    make = lambda start, split, seed: SegmentationTask(start, split, settings, seed)  # noqa: E731
+    task = runner._fit(runner.plans["other"], cells["other"], make)
     scores = [
         max(json.loads(line).get("validation/score", 0.0) for line in (folder / "log.jsonl").read_text().splitlines())
         for folder in (fit_folder(runner.folder, cells["other"], number) for number in (0, 1))
     ]
-    [kept] = segmenting.score_subjects(task, runner.validation).values()
+    [kept] = score_subjects(task, runner.validation).values()
     assert kept == pytest.approx(max(scores), abs=1e-4)
 
 

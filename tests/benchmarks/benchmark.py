@@ -18,7 +18,7 @@ from rounds import machine, measure
 
 from voco_lite import PretrainConfig, benchmark, samples
 from voco_lite.benchmark.protocol import find_protocol
-from voco_lite.benchmark.segmenting import SegmentationRunner
+from voco_lite.benchmark.runners import open_runner
 from voco_lite.downstream import untrained
 from voco_lite.downstream.dense_probe import DenseProbe
 
@@ -37,7 +37,7 @@ def main() -> None:
     protocol = benchmark.read_protocol(find_protocol("ci"))
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        runner = SegmentationRunner(protocol, folder)
+        runner = open_runner(protocol, folder)
         result = benchmark.run_benchmark(protocol, list(runner.subjects), runner, folder, stage="test", progress=True)
     print(f"the ci protocol, {len(result.comparisons)} comparisons: {time.perf_counter() - began:.0f} s")
 

@@ -1,4 +1,4 @@
-"""What a protocol for segmentation may ask for: the settings of all conditions, and those of each.
+"""What a protocol for segmentation or registration may ask for: the settings of all conditions, and those of each.
 
 [settings]                     # of all conditions: fields of `Material`
 preset = "ci"
@@ -33,6 +33,7 @@ class Material:
     """What all conditions share.
 
     Attributes:
+        task: What is learnt. Registration needs no labels: as many scans are learnt from as are labelled.
         preset: Encoder, preparation of volumes, and how pre-training is done.
         source: Who the subjects are: warps of the "real" CT, or of the code-made torso ("phantom"), or the labelled cases
             of a folder of one's own ("msd", see `msd_folder`).
@@ -56,6 +57,7 @@ class Material:
     overlap: float = SegmentationConfig.overlap
     volume: dict = field(default_factory=dict)
     train: dict = field(default_factory=dict)
+    task: Literal["segmentation", "registration"] = "segmentation"
 
     @property
     def pretraining(self) -> PretrainConfig:
@@ -78,7 +80,9 @@ class Recipe:
         start: "pretrained" and "untrained" encoders are fine-tuned; "coordinates" looks at no image and gives each
             voxel the class that labelled subjects have most often at the same place.
         head: "network" fine-tunes a decoder; "ridge" fits a linear map of frozen features in closed form (dense probe), and
-            asks, without labels, which region of the body a crop comes from.
+            asks, without labels, which region of the body a crop comes from. "affine" registers without a network.
+        pretrained_on: The protocol's "own" training subjects, or as many warps of the real "ct": another body, another
+            modality. The volumes are then prepared as `pretraining` says.
         labels: "all" shows the labels of every training subject, whatever the number asked for: an upper bound.
         pretraining: Fields of `PretrainConfig` that differ from the preset, as `PretrainConfig.preset` takes them; those
             of the encoder hold for an untrained start too.
@@ -88,7 +92,8 @@ class Recipe:
     """
 
     start: Literal["pretrained", "untrained", "coordinates"] = "untrained"
-    head: Literal["network", "ridge"] = "network"
+    head: Literal["network", "ridge", "affine"] = "network"
+    pretrained_on: Literal["own", "ct"] = "own"
     labels: Literal["few", "all"] = "few"
     pretraining: dict = field(default_factory=dict)
     train: dict = field(default_factory=dict)
@@ -133,6 +138,12 @@ def _plan(condition: Condition, material: Material) -> Plan:
         (recipe.start == "pretrained") == (condition.pretraining_steps > 0),
         f'{where} must have start = "pretrained" where pretraining_steps is above 0 and only there, got '
         f"{recipe.start!r} and {condition.pretraining_steps}. Correct one of them.",
+    )
+    heads = {"segmentation": ("network", "ridge"), "registration": ("network", "affine")}[material.task]
+    require(
+        recipe.head in heads and (material.task == "segmentation" or recipe.start != "coordinates"),
+        f"{where} must be something that {material.task} knows, got head {recipe.head!r} and start {recipe.start!r}. Its "
+        f"heads are {', '.join(heads)}.",
     )
     require(
         condition.reference or (recipe.head == "network" and recipe.start != "coordinates"),

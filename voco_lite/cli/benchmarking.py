@@ -15,7 +15,7 @@ class Benchmark:
 
     Attributes:
         protocol: A TOML file, or the name of one that comes with the package: "ci", "probes",
-            "population", "screen-hippocampus" or "screen-brain".
+            "population", "registration", "screen-hippocampus", "screen-brain" or "screen-transfer".
         data: Folder of labelled scans in the layout of the Medical Segmentation Decathlon, for protocols on such.
         folder: Where everything goes; left out: runs/benchmark-PROTOCOL.
         stage: Whom to score. "validation" subjects may be looked at as often as you like and decide nothing; "test"
@@ -41,10 +41,10 @@ class Benchmark:
         file = find_protocol(self.protocol)
         folder = Path(self.folder or Path("runs") / f"benchmark-{file.stem}")
         if not self.report:
-            from voco_lite.benchmark.segmenting import SegmentationRunner
+            from voco_lite.benchmark.runners import open_runner
 
             protocol = read_protocol(file)
-            runner = SegmentationRunner(protocol, folder, self.data)
+            runner = open_runner(protocol, folder, self.data)
             seconds = None if self.minutes is None else 60 * self.minutes
             names = list(runner.subjects)
             run_benchmark(protocol, names, runner, folder, stage=self.stage, seconds=seconds, progress=True)
