@@ -8,7 +8,7 @@ import pytest
 from tiny_benchmark import SUBJECTS, fake_fits, noisy, table, tiny
 from voco_lite import viewers
 from voco_lite.benchmark import runners
-from voco_lite.benchmark.report import find_results, read_report, write_report
+from voco_lite.benchmark.report import find_results, list_results, read_report, write_report
 from voco_lite.benchmark.running import run_benchmark
 from voco_lite.benchmark.speeds import Speed, speed_rows
 from voco_lite.cli import main
@@ -104,6 +104,16 @@ def test_collected_scores_without_those_of_their_cells_are_not_overwritten(tmp_p
     with pytest.raises(ValueError, match="got only the collected"):
         write_report(place, "test")
     assert (place / "test" / "scores.csv").read_bytes() == before
+
+
+def test_all_results_of_the_package_can_be_read_and_name_no_machine():
+    found = list_results()
+    assert {("ci", "test"), ("probes", "test")} <= set(found)
+    for name, stage in found:
+        report = read_report(find_results(name), stage)
+        assert report.missing == 0 and report.scores
+        assert bool(report.comparisons) == (stage == "test")
+        assert not any("/" in row.subject for row in report.scores)
 
 
 def test_a_folder_without_a_benchmark_is_named(tmp_path):

@@ -128,6 +128,13 @@ def find_results(name: str) -> Path:
     return own[name] if name in own else Path(name)
 
 
+def list_results() -> list[tuple[str, Stage]]:
+    """Names and stages of the results that come with the package."""
+    stages: tuple[Stage, ...] = ("validation", "test")
+    folders = sorted(folder for folder in _OWN.iterdir() if folder.is_dir())
+    return [(folder.name, stage) for folder in folders for stage in stages if (folder / stage / "scores.csv").is_file()]
+
+
 def write_report(folder: str | Path, stage: Stage) -> Report:
     """Collect what a benchmark's folder holds, and write its tables: CSVs, and `report.md` in the stage's folder.
 
