@@ -28,7 +28,7 @@ import torch
 
 import voco_lite as vl
 from voco_lite import checks, viewers
-from voco_lite.downstream import pretrained, untrained
+from voco_lite.downstream import untrained
 from voco_lite.downstream.organs import organ_classes
 from voco_lite.downstream.predicting import save_prediction
 from voco_lite.downstream.segmentation import SegmentationConfig, SegmentationTask
@@ -46,17 +46,7 @@ config = vl.PretrainConfig.preset(SIZE, seed=SEED, device=DEVICE, progress=False
 # The projector of pre-training is thrown away, the encoder is kept.
 
 # %%
-made_by_05 = sorted(Path("runs/05_pretrain").glob(f"{SIZE}-*/final.pt"))
-if FROM or made_by_05:
-    start = pretrained(FROM or made_by_05[-1])
-    print("from", FROM or made_by_05[-1])
-else:
-    short = config.changed(steps={"laptop": 150, "ci": 4}[SIZE], warmup_steps=2, gauge_every=0, run_folder=None)
-    model = vl.VoCo(short)
-    unlabelled = vl.samples.population(8, config.volume, source=source)
-    vl.pretrain(model, vl.VoCoDataset(unlabelled, short.crops, seed=SEED), short.train)
-    start = pretrained(model)
-    print(f"from a short pre-training of {short.train.steps} steps, made here")
+start = vl.notebooks.pretrained_start(SIZE, config, FROM)
 
 # %% [markdown]
 # ## 2 · Labelled subjects

@@ -41,9 +41,9 @@ from voco_lite.downstream.classifier import Classifier, auroc, examine
 STEPS = STEPS or {"laptop": 60, "ci": 3}[SIZE]
 few, source = {"laptop": ((24, 6, 16), "auto"), "ci": ((12, 2, 8), "phantom")}[SIZE]
 config = vl.PretrainConfig.preset(SIZE, seed=SEED)
-made_by_05 = sorted(Path("runs/05_pretrain").glob(f"{SIZE}-*/final.pt"))
-start = pretrained(FROM or made_by_05[-1]) if FROM or made_by_05 else untrained(config, SEED)
-print("from", FROM or (made_by_05[-1] if made_by_05 else "an untrained encoder; run 05 for a better one"))
+found = FROM or vl.notebooks.checkpoint_of_05(SIZE)
+start = pretrained(found) if found else untrained(config, SEED)
+print("from", found or "an untrained encoder; run 05 for a better one")
 
 # %% [markdown]
 # ## 1 · Subjects and their classes

@@ -27,7 +27,7 @@ from pathlib import Path
 import voco_lite as vl
 from voco_lite import checks, viewers
 from voco_lite.benchmark import student
-from voco_lite.downstream import pretrained, untrained
+from voco_lite.downstream import untrained
 from voco_lite.downstream.affine import best_affine, no_displacement, register_affine
 from voco_lite.downstream.deformation import jacobian_determinant
 from voco_lite.downstream.flow import warp_labels, warp_scans
@@ -48,17 +48,7 @@ config = vl.PretrainConfig.preset(SIZE, seed=SEED, device=DEVICE, progress=False
 # Scans are coarser here than in the pre-training, so that a laptop can take many steps; the encoder's weights fit any size.
 
 # %%
-made_by_05 = sorted(Path("runs/05_pretrain").glob(f"{SIZE}-*/final.pt"))
-if FROM or made_by_05:
-    start = pretrained(FROM or made_by_05[-1])
-    print("from", FROM or made_by_05[-1])
-else:
-    short = config.changed(steps={"laptop": 100, "ci": 4}[SIZE], warmup_steps=2, gauge_every=0, run_folder=None)
-    model = vl.VoCo(short)
-    unlabelled = vl.samples.population(8 if SIZE == "laptop" else 4, config.volume, source=source)
-    vl.pretrain(model, vl.VoCoDataset(unlabelled, short.crops, seed=SEED), short.train)
-    start = pretrained(model)
-    print(f"from a short pre-training of {short.train.steps} steps, made here")
+start = vl.notebooks.pretrained_start(SIZE, config, FROM)
 
 # %%
 start = replace(start, volume=replace(start.volume, size=(side,) * 3))
