@@ -20,7 +20,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ START_S, CELLS_S, MOVE_S = 180, 420, 120
 # Of all renderers, only that of widgets is a panel; a progress bar, or a line of text, has no picture.
 WIDGET = ".jp-OutputArea-output.lm-Panel:has(img, canvas)"
 SLIDER = ".noUi-target:not([disabled]) .noUi-handle"
+TEXT_BOX = ".widget-text input[type=text]:not([disabled])"
 ERROR = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]'
 # A cell outside the window is in the page too, and no question covers it.
 SETTINGS: dict[str, dict[str, str]] = {
@@ -313,6 +314,19 @@ def moves_picture(widget: Any, number: int = 0) -> bool:
             return not is_blank(moved)
         if time.monotonic() > deadline:
             return False
+    return False
+
+
+def answers_words(widget: Any, words: Sequence[str], number: int = 0) -> bool:
+    """Write words into one of a widget's text boxes, one after another; whether its picture became another one."""
+    image, box = widget.locator("img").first, widget.locator(TEXT_BOX).nth(number)
+    before = pixels(image)
+    for written in words:
+        box.fill(written)
+        box.press("Enter")
+        moved = pixels(image, changed_from=before, seconds=MOVE_S / len(words))
+        if moved is not None:
+            return not is_blank(moved)
     return False
 
 

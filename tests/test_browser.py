@@ -1,4 +1,4 @@
-"""Every notebook with widgets in a real JupyterLab and a real browser: it runs, pictures show, and sliders move them.
+"""Every notebook with widgets in a real JupyterLab and browser: it runs, pictures show, and sliders and words move them.
 
 Which notebooks and cells these are follows from what they call: a name of `viewers` that makes a widget.
 """
@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 SOURCES = """() => window.jupyterapp.shell.currentWidget.content.widgets
     .filter(cell => cell.model.type === "code").map(cell => cell.model.sharedModel.source)"""
+WORDS = ("A slender person.", "Native CT without contrast.", "Nonsense.")
 WITHOUT_WEBGL = ("00_setup", "02_base_crops_and_position_labels", "gallery")
 
 
@@ -74,6 +75,17 @@ def test_every_slider_of_every_widget_moves_its_picture(opened):
         f"slider {number}: {source}" for source, widget, number in sliders if not harness.moves_picture(widget, number)
     ]
     assert sliders and not still, f"no answer to the keyboard: {still}\n{opened.server.tail()}"
+
+
+def test_every_text_box_of_a_widget_moves_its_picture(opened):
+    boxes = [
+        (source, widget, number)
+        for source, widget in widgets(opened)
+        for number in range(widget.locator(harness.TEXT_BOX).count())
+    ]
+    still = [source for source, widget, number in boxes if not harness.answers_words(widget, WORDS, number)]
+    assert not still, f"no answer to words: {still}\n{opened.server.tail()}"
+    assert len(boxes) == (opened.name == "10_align")
 
 
 def test_every_question_for_webgl_is_answered(opened):
