@@ -79,6 +79,23 @@ def test_a_folder_without_classes_cannot_be_classified(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("task", "defaults"),
+    [
+        ("segmentation", {"patch-size": "32 32 32", "train.batch-size": "8", "train.steps": "200"}),
+        ("registration", {"size": "48 48 48", "train.batch-size": "1", "train.learning-rate": "0.002"}),
+        ("vision-language", {"size": "None", "train.batch-size": "16", "subjects": "64"}),
+        ("classification", {"patch-size": "64 64 64", "train.batch-size": "2", "subjects": "8"}),
+    ],
+)
+def test_each_task_has_the_defaults_of_its_notebook(task, defaults, capsys):
+    assert main(["finetune", task, "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name, value in defaults.items():
+        after = said.split(f"--{name} ", 1)[1]
+        assert after.split("(default: ", 1)[1].startswith(f"{value})"), name
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("--from", "nothing.pt"), "There is no checkpoint"),

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+import typing
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import tyro
 
 from voco_lite.cli.benchmarking import Benchmark
-from voco_lite.cli.finetuning import Finetune
+from voco_lite.cli.finetuning import Finetune, TaskName, recipe
 from voco_lite.cli.material import Notebooks, Samples
 from voco_lite.cli.planning import Plan
 from voco_lite.cli.pretraining import PARTS, Pretrain
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _commands(arguments: Sequence[str]) -> Any:
-    """The subcommands; the defaults of `pretrain` and `plan` are those of the preset that the arguments name."""
+    """The subcommands; `pretrain` and `plan` have the defaults of the preset, `finetune` of the task that is named."""
     config = PretrainConfig.preset("laptop")
     preset = _option(arguments, "preset") or "laptop"
     if arguments and arguments[0] in ("pretrain", "plan"):
@@ -59,9 +60,12 @@ def _commands(arguments: Sequence[str]) -> Any:
         config = PretrainConfig.preset(preset, **official)
     settings: dict[str, Any] = {"preset": preset, **{name: getattr(config, name) for name in PARTS}}
     pretrain, plan = Pretrain(**settings), Plan(**settings)
+    finetune = next(
+        (recipe(name) for name in typing.get_args(TaskName) if name in arguments[:2]), recipe("segmentation")
+    )
     return (
         Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=pretrain, prefix_name=False)]
-        | Annotated[Finetune, tyro.conf.subcommand("finetune", prefix_name=False)]
+        | Annotated[Finetune, tyro.conf.subcommand("finetune", default=finetune, prefix_name=False)]
         | Annotated[Benchmark, tyro.conf.subcommand("benchmark", prefix_name=False)]
         | Annotated[Weights, tyro.conf.subcommand("weights", prefix_name=False)]
         | Annotated[Plan, tyro.conf.subcommand("plan", default=plan, prefix_name=False)]

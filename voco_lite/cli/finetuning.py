@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 _VALIDATION_SEED, _TEST_SEED = 500, 1000
 
 
+TaskName = Literal["segmentation", "classification", "registration", "vision-language"]
+
+
 @dataclass(frozen=True)
 class Finetune:
     """Fine-tune a pre-trained encoder on labelled subjects; the same command continues an interrupted run.
+
+    Each task has defaults of its own, those of its notebook: `finetune TASK --help` shows them.
 
     Attributes:
         task: What is learnt.
@@ -38,15 +43,17 @@ class Finetune:
         test: Subjects that are examined at the end, once.
         organs: Names of the structures; left out: six of the abdomen for made subjects, all of a folder. Registration
             does not learn from them, it is scored by them.
+        size: Voxels of made subjects along (x, y, z); left out: as in the pre-training.
         patch_size: Voxels of a training patch and of the sliding window; in classification and vision-language, of
             the crops that cover a scan.
+        by_organ: Cut as many patches around each organ, and one in ten anywhere; else half of them around voxels of any
+            organ.
         attribute: What classification tells apart in made subjects: "lesion", "contrast_phase" or "body_shape".
         topics: What the reports of vision-language talk about: "contrast_phase", "body_shape", "lesion", "organs".
-        train: How to train. Vision-language contrasts the scans of a batch with each other, and among two there is hardly
-            anything to contrast: give it `--train.batch-size 16`, or as many as fit into memory.
+        train: How to train. Vision-language contrasts the scans of a batch with each other: take as many as fit into memory.
     """
 
-    task: Positional[Literal["segmentation", "classification", "registration", "vision-language"]] = "segmentation"
+    task: Positional[TaskName] = "segmentation"
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
     preset: str = "laptop"
     data: str = "population"
@@ -54,7 +61,9 @@ class Finetune:
     validation: int = 4
     test: int = 4
     organs: tuple[str, ...] = ()
+    size: Size | None = None
     patch_size: Size = (64, 64, 64)
+    by_organ: bool = True
     attribute: str = "lesion"
     topics: tuple[str, ...] = ("contrast_phase", "lesion", "organs")
     train: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(batch_size=2, learning_rate=1e-3))
@@ -68,6 +77,8 @@ class Finetune:
             config = replace(config, run_folder=str(Path("runs") / f"{self.task}-{Path(self.data).name}"))
         fresh = PretrainConfig.preset(self.preset)
         start = untrained(fresh, config.seed) if self.start is None else pretrained(self.start)
+        if self.size is not None:
+            start = replace(start, volume=replace(start.volume, size=self.size))
         learn = {
             "segmentation": self._segment,
             "classification": self._classify,
@@ -85,6 +96,8 @@ class Finetune:
 
         split, named = self._split(start)
         settings = SegmentationConfig(patch_size=self.patch_size, linear=config.mode == "linear-probe")
+        if self.by_organ:
+            settings = replace(settings, foreground_share=0.9, by_organ=True)
         settings = replace(settings, organs=self.organs or named or settings.organs)
         task = SegmentationTask(start, split, settings, config.seed)
         fitted = fit(task, config)
@@ -195,6 +208,25 @@ class Finetune:
         volumes = [load_volume(case.image, start.volume, case.label, folder.label_names) for case in folder.training]
         organs = tuple(name for number, name in sorted(folder.label_names.items()) if number)
         return split_subjects(volumes, self.validation, self.test, self.train.seed), organs
+
+
+def recipe(task: TaskName) -> Finetune:
+    """The defaults of a task."""
+    return {
+        "segmentation": Finetune(
+            patch_size=(32, 32, 32), train=FinetuneConfig(steps=200, batch_size=8, learning_rate=3e-3)
+        ),
+        "classification": Finetune("classification"),
+        # Coarse scans let the same time hold many more steps.
+        "registration": Finetune(
+            "registration",
+            size=(48, 48, 48),
+            train=FinetuneConfig(steps=300, batch_size=1, learning_rate=2e-3, warmup_steps=30),
+        ),
+        "vision-language": Finetune(
+            "vision-language", subjects=64, train=FinetuneConfig(batch_size=16, learning_rate=1e-3)
+        ),
+    }[task]
 
 
 def _report(rows: Sequence[OrganScore]) -> None:
