@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -114,6 +115,21 @@ def test_all_results_of_the_package_can_be_read_and_name_no_machine():
         assert report.missing == 0 and report.scores
         assert bool(report.comparisons) == (stage == "test")
         assert not any("/" in row.subject for row in report.scores)
+
+
+def test_the_table_of_the_readme_is_that_of_the_committed_scores():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    rows = [[part.strip() for part in line.split("|")[1:-1]] for line in readme.splitlines() if line.startswith("|")]
+    names = [name for name, stage in list_results() if stage == "test"]
+    rows = [row for row in rows if row[0] in names and len(row) == 7]
+    verdicts = {}
+    for name in names:
+        for found in read_report(find_results(name), "test").verdicts():
+            columns = ("difference (95 %)", "p, Holm", "verdict")
+            verdicts[name, found["labelled"], found["first"], found["second"]] = [found[key] for key in columns]
+    assert {row[0] for row in rows} == set(names)
+    for row in rows:
+        assert row[4:] == verdicts[tuple(row[:4])], row
 
 
 def test_a_folder_without_a_benchmark_is_named(tmp_path):
