@@ -78,7 +78,8 @@ class Report:
     def screened(self) -> list[Comparison]:
         """Differences on validation subjects by every metric that a pair shares, for choosing.
 
-        Each interval stands on its own: nothing is corrected for how many there are, and their verdicts say nothing.
+        Each interval stands on its own: nothing is corrected for how many there are, and their verdicts say nothing. By
+        metrics other than the protocol's, which need no labels, only runs with the fewest are compared.
         There are none while runs are missing, nor of fewer subjects or seeds than an interval needs.
         """
         enough = len(self.protocol.pretraining_seeds) >= MIN_SEEDS and len(self.split.validation) >= MIN_SUBJECTS
@@ -88,8 +89,13 @@ class Report:
             found
             for first, second in self.protocol.comparisons
             for metric in self._shared_metrics(first, second)
-            for found in compare_all([s for s in self.scores if s.metric == metric], [(first, second)])
+            for found in compare_all(self._rows(metric), [(first, second)])
         ]
+
+    def _rows(self, metric: str) -> list[Score]:
+        rows = [score for score in self.scores if score.metric == metric]
+        fewest = min((score.labelled for score in rows), default=0)
+        return [score for score in rows if metric == self.protocol.metric or score.labelled == fewest]
 
     def _shared_metrics(self, first: str, second: str) -> list[str]:
         metrics = [{score.metric for score in self.scores if score.condition == name} for name in (first, second)]

@@ -14,8 +14,8 @@ class Benchmark:
     """Measure what pre-training brings, by a protocol; the same command continues an interrupted benchmark.
 
     Attributes:
-        protocol: A TOML file, or the name of one that comes with the package: "ci", "probes",
-            "population", "registration", "screen-hippocampus", "screen-brain" or "screen-transfer".
+        protocol: A TOML file, or the name of one that comes with the package: "ci", "probes", "population",
+            "registration", "confirm-hippocampus", "screen-hippocampus", "screen-brain" or "screen-transfer".
         data: Folder of labelled scans in the layout of the Medical Segmentation Decathlon, for protocols on such.
         folder: Where everything goes; left out: runs/benchmark-PROTOCOL.
         stage: Whom to score. "validation" subjects may be looked at as often as you like and decide nothing; "test"
