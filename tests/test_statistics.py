@@ -142,6 +142,15 @@ def test_six_volumes_with_a_spread_of_3_points_find_no_difference_below_4_points
     assert benchmark.detectable(benchmark.student(values)) == pytest.approx(4.3, abs=0.05)
 
 
+def test_subjects_that_do_not_differ_and_three_seeds_decide_nothing():
+    # A ninth of all resamples draws one seed three times, and has no spread at all.
+    values = np.tile(np.array([0.304, 0.296, 0.302]), (5, 1))[:, :, None]
+    resamples = benchmark.draw_resamples(values.shape, 2000, np.random.default_rng(0))
+    interval = benchmark.studentised(values, resamples)
+    assert (interval.low, interval.high) == (-math.inf, math.inf) and interval.p_value > 0.05
+    assert benchmark.detectable(interval) == math.inf
+
+
 def test_a_detectable_difference_is_found_with_the_power_that_it_promises():
     effects = Effects(suits=0.05, pretraining=0.0, finetuning=0.0, noise=0.0)
     # The spread of a difference between two conditions is that of one times the square root of two.

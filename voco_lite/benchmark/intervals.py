@@ -8,6 +8,7 @@ pre-training seeds differ, and subjects' residual noise is contained in both.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,12 +126,14 @@ def plain(differences: Differences, resamples: Resamples) -> Interval:
 
 
 def detectable(interval: Interval, power: float = 0.8) -> float:
-    """The smallest true difference that such a comparison would find with this power.
+    """The smallest true difference that such a comparison would find with this power; inf: it would find none.
 
     From the noncentral t distribution, with the interval's own standard error, degrees of freedom and critical value.
     """
     if not interval.standard_error:
         return 0.0
+    if math.isinf(interval.critical):
+        return math.inf
 
     def surplus(shift: float) -> float:
         return float(stats.nct.sf(interval.critical, interval.degrees_of_freedom, shift)) - power
