@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,8 +68,8 @@ def test_validation_scores_come_without_verdicts(tmp_path):
 
 
 def test_five_validation_subjects_show_differences_by_every_shared_metric(tmp_path):
-    protocol = tiny(split={"validation": 5, "test": 5}, subjects=11)
-    names = [f"subject {n}" for n in range(11)]
+    protocol = replace(tiny(split={"validation": 5, "test": 5}, subjects=13), labelled=(1, 2))
+    names = [f"subject {n}" for n in range(13)]
 
     def also_regions(cell):
         scores = noisy(cell)
@@ -77,8 +78,8 @@ def test_five_validation_subjects_show_differences_by_every_shared_metric(tmp_pa
     run_benchmark(protocol, names, also_regions, tmp_path)
     report = write_report(tmp_path, "validation")
     assert report.comparisons == [] and "better" not in str(report)
-    dice, regions = report.screened()
-    assert (dice.metric, regions.metric) == ("dice", "regions")
+    dice, more_dice, regions = report.screened()
+    assert [(c.metric, c.labelled) for c in (dice, more_dice, regions)] == [("dice", 1), ("dice", 2), ("regions", 1)]
     # By the fake runs, pre-training is worth 0.3 of the one and costs 0.3 of the other.
     assert dice.difference == pytest.approx(0.3, abs=0.02) and regions.difference == pytest.approx(-dice.difference)
     assert f"{dice.difference:+.3f} ({dice.low:+.3f} to {dice.high:+.3f})" in str(report)

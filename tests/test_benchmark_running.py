@@ -149,6 +149,11 @@ def test_a_folder_in_msd_layout_gives_the_subjects(tmp_path):
     }
 
 
+def test_protocols_with_other_first_seeds_share_no_subject(runs, tmp_path):
+    others = SegmentationRunner(tiny(first_seed=10), tmp_path).subjects
+    assert len(others) == len(runs[0].subjects) == 10 and not set(others) & set(runs[0].subjects)
+
+
 def test_a_folder_that_is_missing_or_too_small_is_named(tmp_path):
     protocol = tiny(source="msd", organs=["box"])
     with pytest.raises(FileNotFoundError, match="--data FOLDER"):

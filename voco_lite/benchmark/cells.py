@@ -109,7 +109,8 @@ def read_subjects(material: Material, data: str | Path | None, volume: VolumeCon
         FileNotFoundError: No folder is given, or no such; or the real CT was not fetched.
     """
     if material.source != "msd":
-        return {s.source: s for s in samples.population(material.subjects, volume, source=material.source)}
+        made = samples.population(material.subjects, volume, material.first_seed, source=material.source)
+        return {subject.source: subject for subject in made}
     if data is None:
         raise FileNotFoundError(
             "The protocol's subjects lie in a folder of your own, got none. Name it: --data FOLDER."

@@ -38,6 +38,7 @@ class Material:
         source: Who the subjects are: warps of the "real" CT, or of the code-made torso ("phantom"), or the labelled cases
             of a folder of one's own ("msd", see `msd_folder`).
         subjects: How many there are, in all groups together; of a folder the first so many.
+        first_seed: Of made subjects; protocols with other seeds share nobody.
         organs: Names of the structures.
         patch_size: Voxels of a training patch and of the sliding window.
         probe_size: Voxels that frozen features are made of at once; None: as `patch_size`.
@@ -58,6 +59,7 @@ class Material:
     volume: dict = field(default_factory=dict)
     train: dict = field(default_factory=dict)
     task: Literal["segmentation", "registration"] = "segmentation"
+    first_seed: int = 0
 
     @property
     def pretraining(self) -> PretrainConfig:

@@ -15,7 +15,8 @@ class Benchmark:
 
     Attributes:
         protocol: A TOML file, or the name of one that comes with the package: "ci", "probes", "population",
-            "registration", "confirm-hippocampus", "screen-hippocampus", "screen-brain" or "screen-transfer".
+            "registration", "confirm-hippocampus", "screen-population", "screen-hippocampus",
+            "screen-brain" or "screen-transfer".
         data: Folder of labelled scans in the layout of the Medical Segmentation Decathlon, for protocols on such.
         folder: Where everything goes; left out: runs/benchmark-PROTOCOL.
         stage: Whom to score. "validation" subjects may be looked at as often as you like and decide nothing; "test"
