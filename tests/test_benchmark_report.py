@@ -1,6 +1,7 @@
 """The benchmark's report, its pictures and its command, on runs that train nothing."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from voco_lite.benchmark.report import find_results, list_results, read_report, 
 from voco_lite.benchmark.running import run_benchmark
 from voco_lite.benchmark.speeds import Speed, speed_rows
 from voco_lite.cli import main
+from voco_lite.viewers import benchmarks
 
 # The report
 
@@ -85,6 +87,15 @@ def test_five_validation_subjects_show_differences_by_every_shared_metric(tmp_pa
     assert f"{dice.difference:+.3f} ({dice.low:+.3f} to {dice.high:+.3f})" in str(report)
     picture = viewers.plot_differences(report.screened(), screening=True)
     assert f"regions, 1 labelled: {regions.difference:+.3f}" in picture.alt and "better" not in picture.alt
+
+
+def test_an_interval_without_end_runs_off_the_picture_and_leaves_the_others_readable():
+    found = read_report(find_results("ci"), "test").comparisons
+    endless = replace(found[0], low=-math.inf, high=math.inf)
+    for comparisons in ([endless], [endless, *found[1:]]):
+        assert viewers.plot_differences(comparisons).png[:4] == b"\x89PNG"
+    low, high = benchmarks._span([endless, *found[1:]])
+    assert -1 < low < 0 < high < 1
 
 
 def test_too_few_validation_subjects_show_no_differences(tmp_path):

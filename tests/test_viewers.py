@@ -180,7 +180,7 @@ def test_no_figure_is_left_in_pyplot():
 FIGURES = Path(__file__).parents[1] / "notebooks" / "figures"
 
 
-@pytest.mark.parametrize("name", ["position_labels.gif", "training.png", "voco.png"])
+@pytest.mark.parametrize("name", ["benefit.png", "position_labels.gif", "training.png", "voco.png"])
 def test_the_figures_of_the_readme_are_small_and_opaque(name):
     path, most = FIGURES / name, 400_000 if name.endswith(".gif") else 60_000
     picture = Image.open(path)
@@ -191,7 +191,7 @@ def test_the_figures_of_the_readme_are_small_and_opaque(name):
 
 def test_every_figure_is_looked_at_by_a_test():
     drawn = {path.name for path in FIGURES.iterdir() if path.suffix in (".png", ".gif")}
-    assert drawn == {"position_labels.gif", "training.png", "voco.png"}
+    assert drawn == {"benefit.png", "position_labels.gif", "training.png", "voco.png"}
 
 
 # Position labels

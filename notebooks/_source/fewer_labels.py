@@ -116,6 +116,20 @@ checks.expect("comparisons of probes that are decided", decided, between=(10, 10
 # random ones, most with one or two labelled subjects: there the gain is about 0.09 of Dice, and with 24 still 0.03. Five
 # pre-training seeds and twelve subjects make the intervals narrow enough to say so. All subjects are warps of *one* CT.
 #
+# ### A map of settings
+# What of a pre-training matters? *screen-hippocampus* changes one thing at a time, on hippocampi of real people, and looks
+# at validation subjects. Nothing here is corrected for how many lines there are: it is a map for choosing. What was
+# chosen from it had to prove itself on test subjects, by a protocol that was written before they were opened.
+
+# %%
+screened = read_report(find_results("screen-hippocampus"), "validation").screened()
+viewers.plot_differences([c for c in screened if (c.metric, c.labelled) == ("dice", 5)], screening=True)
+
+# %% [markdown]
+# **What you should see:** the upper lines, of networks that were fine-tuned whole, lie at 0 or left of it: with five
+# labelled people and a hundred steps, pre-training gave nothing. The lower lines, of frozen features, lie to the right.
+# Where an interval runs off the picture, a run never learnt one of the two parts.
+#
 # This is everything that comes with the package. Screenings look at validation subjects, for choosing: they have no verdicts.
 
 # %%

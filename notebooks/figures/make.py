@@ -2,9 +2,9 @@
 
 `voco.png` explains the method on one slice, `position_labels.gif` is the position explorer while its sliders move, and
 `training.png` shows the run of a folder that `pretrain` wrote, or of `make demo`, whose model also predicts in the
-explorer. With a run folder, `voco.png` shows its predictions too. Pictures have at most 60 kB, the moving one 400 kB,
-and a white ground, so that dark pages show them too. The slices come from a subject of the sample population: the real
-CT of `voco_lite.samples` where it was fetched.
+explorer. With a run folder, `voco.png` shows its predictions too. `benefit.png` draws committed results of the benchmark.
+Pictures have at most 60 kB, the moving one 400 kB, and a white ground, so that dark pages show them too. The slices come
+from a subject of the sample population: the real CT of `voco_lite.samples` where it was fetched.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from PIL import Image
 
 import voco_lite as vl
 from voco_lite import viewers
+from voco_lite.benchmark.report import find_results, read_report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,11 +49,18 @@ def main() -> None:
     predicted = prediction(arguments.run_folder) if arguments.run_folder else None
     save_png(rendered(draw_voco(image, predicted)), arguments.out / "voco.png")
     save_gif(run, arguments.out / "position_labels.gif")
+    save_png(Image.open(io.BytesIO(draw_benefit().png)), arguments.out / "benefit.png")
     if run is None:
         print("training.png needs a run, and runs/demo holds none: `make demo`, or name its folder.")
     else:
         curves = viewers.plot_history(vl.History.load(run))
         save_png(Image.open(io.BytesIO(curves.png)), arguments.out / "training.png")
+
+
+def draw_benefit(labelled: int = 5) -> viewers.Picture:
+    """What single settings of pre-training change on real people, by Dice, with so many labelled subjects."""
+    found = read_report(find_results("screen-hippocampus"), "validation").screened()
+    return viewers.plot_differences([c for c in found if (c.metric, c.labelled) == ("dice", labelled)], screening=True)
 
 
 def slice_of(volume: vl.Volume) -> Tensor:

@@ -46,7 +46,7 @@ def plot_scores(report: Report) -> Picture:
 
 
 def plot_differences(comparisons: Sequence[Comparison], screening: bool = False) -> Picture:
-    """Differences with their 95 % intervals, one line each.
+    """Differences with their 95 % intervals, one line each; one that is far wider than most runs off the picture.
 
     Args:
         comparisons: Of a finished test stage; the colour is the verdict, which counts all of them.
@@ -70,10 +70,22 @@ def plot_differences(comparisons: Sequence[Comparison], screening: bool = False)
     labels = [f"{found.first} − {found.second}, {found.labelled}" for found in comparisons]
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
+    axes.set_xlim(*_span(comparisons))
     metrics = " or ".join(sorted({found.metric for found in comparisons}))
     finish_axes(axes, "conditions, labelled subjects", f"difference of {metrics}")
     told = [_screened(found) if screening else str(found) for found in comparisons]
     return figure_picture(figure, "Differences. " + "; ".join(told) + ".")
+
+
+def _span(comparisons: Sequence[Comparison]) -> tuple[float, float]:
+    """Ends of the axis: 0, every difference, and every interval up to twice the usual width."""
+    halves = np.array([(found.high - found.low) / 2 for found in comparisons])
+    usual = float(np.median(halves[np.isfinite(halves)])) if np.isfinite(halves).any() else 0.0
+    halves = np.minimum(halves, 2 * usual)
+    middles = np.array([found.difference for found in comparisons])
+    low, high = min(0.0, float((middles - halves).min())), max(0.0, float((middles + halves).max()))
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin
 
 
 def _screened(found: Comparison) -> str:
