@@ -32,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, or 2 after a wrong input, which is explained in one line."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        command = tyro.cli(_commands(given), args=given, prog=_PROGRAM, description=_DESCRIPTION)
+        command = _parse(given, next((name for name in typing.get_args(TaskName) if name in given[:2]), "segmentation"))
+        if isinstance(command, Finetune):
+            # The task may come after its options, and has its own defaults.
+            command = _parse(given, command.task)
         command.run()
     except BrokenPipeError:
         # Whoever read the output has seen enough; closing it at exit shall not complain again.
@@ -49,7 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _commands(arguments: Sequence[str]) -> Any:
+def _parse(given: Sequence[str], task: TaskName) -> Any:
+    return tyro.cli(_commands(given, task), args=given, prog=_PROGRAM, description=_DESCRIPTION)
+
+
+def _commands(arguments: Sequence[str], task: TaskName) -> Any:
     """The subcommands; `pretrain` and `plan` have the defaults of the preset, `finetune` of the task that is named."""
     config = PretrainConfig.preset("laptop")
     preset = _option(arguments, "preset") or "laptop"
@@ -60,9 +67,7 @@ def _commands(arguments: Sequence[str]) -> Any:
         config = PretrainConfig.preset(preset, **official)
     settings: dict[str, Any] = {"preset": preset, **{name: getattr(config, name) for name in PARTS}}
     pretrain, plan = Pretrain(**settings), Plan(**settings)
-    finetune = next(
-        (recipe(name) for name in typing.get_args(TaskName) if name in arguments[:2]), recipe("segmentation")
-    )
+    finetune = recipe(task)
     return (
         Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=pretrain, prefix_name=False)]
         | Annotated[Finetune, tyro.conf.subcommand("finetune", default=finetune, prefix_name=False)]

@@ -27,7 +27,8 @@ TaskName = Literal["segmentation", "classification", "registration", "vision-lan
 class Finetune:
     """Fine-tune a pre-trained encoder on labelled subjects; the same command continues an interrupted run.
 
-    Each task has defaults of its own, those of its notebook: `finetune TASK --help` shows them.
+    Each task has defaults of its own: `finetune TASK --help` shows them. Segmentation, classification and registration have
+    the settings of their notebooks.
 
     Attributes:
         task: What is learnt.
@@ -216,7 +217,15 @@ def recipe(task: TaskName) -> Finetune:
         "segmentation": Finetune(
             patch_size=(32, 32, 32), train=FinetuneConfig(steps=200, batch_size=8, learning_rate=3e-3)
         ),
-        "classification": Finetune("classification"),
+        "classification": Finetune(
+            "classification",
+            subjects=24,
+            validation=6,
+            test=16,
+            attribute="contrast_phase",
+            patch_size=(32, 32, 32),
+            train=FinetuneConfig(steps=60, batch_size=2, learning_rate=1e-3),
+        ),
         # Coarse scans let the same time hold many more steps.
         "registration": Finetune(
             "registration",
@@ -224,7 +233,7 @@ def recipe(task: TaskName) -> Finetune:
             train=FinetuneConfig(steps=300, batch_size=1, learning_rate=2e-3, warmup_steps=30),
         ),
         "vision-language": Finetune(
-            "vision-language", subjects=64, train=FinetuneConfig(batch_size=16, learning_rate=1e-3)
+            "vision-language", subjects=64, test=16, train=FinetuneConfig(batch_size=16, learning_rate=1e-3)
         ),
     }[task]
 

@@ -135,7 +135,8 @@ def examine(
 ) -> AlignmentScores:
     """Retrieval both ways and zero-shot classes, in wordings that training never saw.
 
-    Equal reports count once, and a report that fits several scans may find any of them. Zero-shot is recall at 1 of
+    Equal reports count once, and a report that fits several scans may find any of them. Among so few candidates that all
+    would be found, recall is left out, save at 1. Zero-shot is recall at 1 of
     each scan over one prompt a class, of the topics that training talked about.
 
     Args:
@@ -154,10 +155,12 @@ def examine(
         places = aligner.place(subjects)
         texts, fits = reports_of(subjects, topics)
         similarity = aligner.near(texts, places)
+        candidates = {"text": len(subjects), "scan": len(texts)}
         rows = [
             recall_at(k, similarity, fits.numpy(), query, f"{name}, recall@{k}", permutations, seed)
             for query, name in _WAYS
             for k in ks
+            if k == 1 or k < candidates[query]
         ]
         for attribute in (topic for topic in topics if topic in POPULATION):
             prompts, right = prompts_of(subjects, attribute)
