@@ -45,7 +45,7 @@ def test_an_affine_map_needs_no_network(registrations):
     )
 
 
-@pytest.mark.parametrize("settings", [{"head": "ridge"}, {"start": "coordinates"}])
+@pytest.mark.parametrize("settings", [{"head": "ridge"}, {"start": "coordinates"}, {"labels": "all"}])
 def test_registration_refuses_what_only_segmentation_has(settings):
     with pytest.raises(ValueError, match="something that registration knows"):
         plan_conditions(tiny(condition(settings, reference=True), task="registration"))

@@ -143,7 +143,7 @@ def test_environment_uses_conda_forge_only():
 
 def test_environment_installs_the_package_last():
     _, pip = conda_requirements()
-    assert pip[-1] == "-e ."
+    assert pip[-1] == "-e .[vlp]"
 
 
 # Makefile and continuous integration

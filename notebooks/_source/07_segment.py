@@ -9,7 +9,7 @@
 #
 # **Prerequisites.** Notebook 05. Where its checkpoint is missing, a short pre-training takes its place.
 #
-# **Time.** Half an hour of reading; three to five minutes of computing on two CPU cores.
+# **Time.** Half an hour of reading; five to twelve minutes of computing on one or two CPU cores.
 
 # %% tags=["parameters"]
 SIZE = "laptop"  # "laptop" or "ci": how much is computed

@@ -10,7 +10,7 @@
 #
 # **Prerequisites.** Notebook 05. Where its checkpoint is missing, a short pre-training takes its place.
 #
-# **Time.** Half an hour of reading; three to five minutes of computing on two CPU cores.
+# **Time.** Half an hour of reading; three to five minutes of computing on one CPU core.
 
 # %% tags=["parameters"]
 SIZE = "laptop"  # "laptop" or "ci": how much is computed

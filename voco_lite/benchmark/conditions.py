@@ -120,7 +120,7 @@ class Plan:
 
 
 def plan_conditions(protocol: Protocol) -> tuple[Material, dict[str, Plan]]:
-    """Read the settings of a protocol for segmentation, before anything is run.
+    """Read the settings of a protocol, before anything is run.
 
     Raises:
         ValueError: A setting that is unknown or of the wrong type, another budget than the others', or tries that are
@@ -142,10 +142,11 @@ def _plan(condition: Condition, material: Material) -> Plan:
         f"{recipe.start!r} and {condition.pretraining_steps}. Correct one of them.",
     )
     heads = {"segmentation": ("network", "ridge"), "registration": ("network", "affine")}[material.task]
+    learns_labels = material.task == "segmentation"
     require(
-        recipe.head in heads and (material.task == "segmentation" or recipe.start != "coordinates"),
-        f"{where} must be something that {material.task} knows, got head {recipe.head!r} and start {recipe.start!r}. Its "
-        f"heads are {', '.join(heads)}.",
+        recipe.head in heads and (learns_labels or (recipe.start != "coordinates" and recipe.labels == "few")),
+        f"{where} must be something that {material.task} knows, got head {recipe.head!r}, start {recipe.start!r} and labels "
+        f"{recipe.labels!r}. Its heads are {', '.join(heads)}.",
     )
     require(
         condition.reference or (recipe.head == "network" and recipe.start != "coordinates"),
