@@ -9,7 +9,7 @@
 #
 # **Prerequisites.** Notebook 05. Where its checkpoint is missing, a short pre-training takes its place.
 #
-# **Time.** Half an hour of reading; five to twelve minutes of computing on one or two CPU cores.
+# **Time.** Half an hour of reading; about five minutes of computing on one CPU core.
 
 # %% tags=["parameters"]
 SIZE = "laptop"  # "laptop" or "ci": how much is computed
