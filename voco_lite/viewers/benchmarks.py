@@ -61,16 +61,18 @@ def plot_differences(comparisons: Sequence[Comparison], screening: bool = False)
     axes = figure.subplots()
     axes.axvline(0, color="0.7", linewidth=1)
     named: set[str] = set()
+    span = _span(comparisons)
     for row, found in enumerate(comparisons):
         kind = found.metric if screening else found.verdict
         colour = _COLOURS[sorted({c.metric for c in comparisons}).index(kind)] if screening else _VERDICT[found.verdict]
-        axes.plot([found.low, found.high], [row, row], color=colour, linewidth=2)
+        # An end at infinity cannot be drawn, one beyond the axis need not be.
+        axes.plot(np.clip([found.low, found.high], *span), [row, row], color=colour, linewidth=2)
         axes.plot(found.difference, row, "o", color=colour, markersize=5, label=None if kind in named else kind)
         named.add(kind)
     labels = [f"{found.first} − {found.second}, {found.labelled}" for found in comparisons]
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
-    axes.set_xlim(*_span(comparisons))
+    axes.set_xlim(*span)
     metrics = " or ".join(sorted({found.metric for found in comparisons}))
     finish_axes(axes, "conditions, labelled subjects", f"difference of {metrics}")
     told = [_screened(found) if screening else str(found) for found in comparisons]
