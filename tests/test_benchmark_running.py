@@ -63,6 +63,7 @@ def test_each_try_is_a_fine_tuning_of_its_own():
         ({"start": "elsewhere"}, {}, "must be one of"),
         ({"train": {"mode": "half"}}, {}, "must be one of"),
         ({"head": "affine"}, {"reference": True}, "something that segmentation knows"),
+        ({"pretrained_on": "ct"}, {}, "Leave out pretrained_on"),
     ],
 )
 def test_a_condition_with_another_budget_or_a_wrong_setting_is_refused(settings, fields, said):
@@ -160,6 +161,16 @@ def test_a_folder_that_is_missing_or_too_small_is_named(tmp_path):
         SegmentationRunner(protocol, tmp_path)
     with pytest.raises(ValueError, match="must hold 10 labelled cases, got 2"):
         SegmentationRunner(protocol, tmp_path, msd_layout(tmp_path / "data", n=2))
+
+
+def test_two_cases_of_one_name_are_refused(tmp_path):
+    data = msd_layout(tmp_path / "data", n=10)
+    (data / "again").mkdir()
+    (data / "imagesTr" / "9.nii.gz").rename(data / "again" / "8.nii.gz")
+    index = data / "dataset.json"
+    index.write_text(index.read_text().replace("./imagesTr/9.nii.gz", "./again/8.nii.gz"))
+    with pytest.raises(ValueError, match="names of their own, got 9 names"):
+        SegmentationRunner(tiny(source="msd", organs=["box"]), tmp_path, data)
 
 
 def test_pre_training_may_see_the_volumes_otherwise_prepared(runs, monkeypatch):

@@ -105,7 +105,7 @@ def read_subjects(material: Material, data: str | Path | None, volume: VolumeCon
     """All subjects of a protocol, prepared, by names that say nothing of the machine.
 
     Raises:
-        ValueError: Too few cases in the folder.
+        ValueError: Too few cases in the folder, or two of one name.
         FileNotFoundError: No folder is given, or no such; or the real CT was not fetched.
     """
     if material.source != "msd":
@@ -119,6 +119,11 @@ def read_subjects(material: Material, data: str | Path | None, volume: VolumeCon
     if len(found.training) < material.subjects:
         raise ValueError(
             f"{data} must hold {material.subjects} labelled cases, got {len(found.training)}. Give the whole data set."
+        )
+    named = {case.subject for case in found.training[: material.subjects]}
+    if len(named) < material.subjects:
+        raise ValueError(
+            f"The {material.subjects} cases of {data} must have names of their own, got {len(named)} names. Rename the files."
         )
     cases = tqdm(found.training[: material.subjects], desc=f"cases of {found.name}", unit="case", leave=False)
     read = zip(cases, found.subjects(volume), strict=False)

@@ -141,6 +141,11 @@ def _plan(condition: Condition, material: Material) -> Plan:
         f'{where} must have start = "pretrained" where pretraining_steps is above 0 and only there, got '
         f"{recipe.start!r} and {condition.pretraining_steps}. Correct one of them.",
     )
+    require(
+        recipe.pretrained_on == "own" or recipe.start == "pretrained",
+        f'{where} must have start = "pretrained" where pretrained_on is {recipe.pretrained_on!r}, got {recipe.start!r}. '
+        "Leave out pretrained_on.",
+    )
     heads = {"segmentation": ("network", "ridge"), "registration": ("network", "affine")}[material.task]
     learns_labels = material.task == "segmentation"
     require(
