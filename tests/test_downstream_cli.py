@@ -60,6 +60,13 @@ def test_phantoms_are_registered(tmp_path, capsys):
     assert "RegistrationTask" in capsys.readouterr().err
 
 
+def test_without_names_the_organs_of_the_notebooks_are_taken_at_the_size_that_was_asked_for(tmp_path, capsys):
+    made = ("--preset", "ci", "--data", "phantoms", "--subjects", 2, "--validation", 0, "--test", 0)
+    assert finetune(tmp_path, *made, "--size", 32, 32, 32, task="registration") == 0, capsys.readouterr().err
+    found = load_registrar(tmp_path)
+    assert found.config.organs == ("spleen", "liver", "urinary_bladder") and found.volume.size == (32, 32, 32)
+
+
 def test_reports_are_aligned_with_phantoms(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(text_encoder, "MiniLM", Hashed)
     made = ("--preset", "ci", "--data", "phantoms", "--subjects", 2, "--validation", 1, "--test", 2)
