@@ -1,20 +1,24 @@
 """The benchmark's report, its pictures and its command, on runs that train nothing."""
 
+import io
 import json
 import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tiny_benchmark import SUBJECTS, fake_fits, noisy, table, tiny
 from voco_lite import viewers
 from voco_lite.benchmark import runners
+from voco_lite.benchmark.protocol import find_protocol
 from voco_lite.benchmark.report import find_results, list_results, read_report, write_report
 from voco_lite.benchmark.running import run_benchmark
 from voco_lite.benchmark.speeds import Speed, speed_rows
-from voco_lite.cli import main
+from voco_lite.cli import Benchmark, main
 from voco_lite.viewers import benchmarks
 
 # The report
@@ -89,11 +93,23 @@ def test_five_validation_subjects_show_differences_by_every_shared_metric(tmp_pa
     assert f"regions, 1 labelled: {regions.difference:+.3f}" in picture.alt and "better" not in picture.alt
 
 
+def ink(picture):
+    """Dark pixels of a picture."""
+    pixels = np.asarray(Image.open(io.BytesIO(picture.png)).convert("L"))
+    return int((pixels < 128).sum())
+
+
 def test_an_interval_without_end_runs_off_the_picture_and_leaves_the_others_readable():
     found = read_report(find_results("ci"), "test").comparisons
     endless = replace(found[0], low=-math.inf, high=math.inf)
-    for comparisons in ([endless], [endless, *found[1:]]):
-        assert viewers.plot_differences(comparisons).png[:4] == b"\x89PNG"
+    # Its middle is the same, so that only the line can tell its picture from one without an interval.
+    names = ("endless", "point")
+    drawn = dict(
+        zip(names, (endless, replace(found[0], low=found[0].difference, high=found[0].difference)), strict=True)
+    )
+    inks = {name: ink(viewers.plot_differences([one] * 3)) for name, one in drawn.items()}
+    assert inks["endless"] > inks["point"] + 500
+    assert viewers.plot_differences([endless]).png[:4] == b"\x89PNG"
     low, high = benchmarks._span([endless, *found[1:]])
     assert -1 < low < 0 < high < 1
 
@@ -142,6 +158,35 @@ def test_the_table_of_the_readme_is_that_of_the_committed_scores():
     assert {row[0] for row in rows} == set(names)
     for row in rows:
         assert row[4:] == verdicts[tuple(row[:4])], row
+
+
+def test_the_sentences_of_the_readme_on_the_map_are_those_of_the_committed_scores():
+    readme = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
+    report = read_report(find_results("screen-hippocampus"), "validation")
+    screened = report.screened()
+    frozen = [c for c in screened if c.first.startswith("ridge") and c.second.startswith("random")]
+    gains = [c for c in frozen if (c.metric, c.labelled) == ("dice", 5)]
+    regions = [c for c in frozen if c.metric == "regions"]
+    assert (len(gains), sum(c.low > 0 for c in gains)) == (10, 7) and "seven of ten intervals above 0" in readme
+    least, most = (end(c.difference for c in gains) for end in (min, max))
+    assert f"gain {least:.2f} to {most:.2f} of Dice" in readme
+    assert sum(c.difference < 0 for c in regions) == 9 and "*lose* in nine of ten settings" in readme
+    [best] = [c for c in regions if c.difference > 0]
+    assert best.first == max(gains, key=lambda c: c.difference).first == "ridge, objective of 2024"
+    assert f"({best.difference:+.3f}, {best.low:+.3f} to {best.high:+.3f})" in readme
+    [place] = {c.mean_second for c in screened if c.second == "coordinates" and c.labelled == 5}
+    assert f"what coordinates alone reach ({place:.2f})" in readme
+    assert f"{len(report.split.training)} cases to pre-train on" in readme
+    [moved] = [
+        c
+        for c in read_report(find_results("screen-transfer"), "validation").screened()
+        if (c.first, c.second, c.metric, c.labelled) == ("ridge, from CT", "random, ridge", "dice", 5)
+    ]
+    assert f"{moved.difference:+.3f} ({moved.low:+.3f} to {moved.high:+.3f})" in readme
+
+
+def test_the_help_names_every_protocol_of_the_package():
+    assert all(f'"{file.stem}"' in Benchmark.__doc__ for file in find_protocol("ci").parent.glob("*.toml"))
 
 
 def test_a_folder_without_a_benchmark_is_named(tmp_path):

@@ -136,8 +136,8 @@ def examine(
     """Retrieval both ways and zero-shot classes, in wordings that training never saw.
 
     Equal reports count once, and a report that fits several scans may find any of them. Among so few candidates that all
-    would be found, recall is left out, save at 1. Zero-shot is recall at 1 of
-    each scan over one prompt a class, of the topics that training talked about.
+    would be found, recall is left out, save at 1. Zero-shot is recall at 1 of each scan over one prompt a class, of the
+    topics that training talked about.
 
     Args:
         aligner: A loaded one, or `Aligner(task.network, task.config, task.start.volume, text_encoder)`.

@@ -60,8 +60,7 @@ def volumes_from_arrays(images: ndarray, labels: ndarray, classes: Sequence[str]
     """Prepared volumes of images that were read elsewhere, such as MedMNIST3D's, with their class as an attribute.
 
     `medmnist3d.medmnist_split` makes them of MedMNIST3D. Where such an image lies in the patient is unknown, so that a
-    voxel counts as 1 mm. Learn with
-    `ClassificationConfig(attribute="class", classes=classes)`.
+    voxel counts as 1 mm. Learn with `ClassificationConfig(attribute="class", classes=classes)`.
 
     Args:
         images: (subjects, x, y, z) or (subjects, channel, x, y, z); bytes (0 to 255), or floats in [0, 1].
