@@ -4,7 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
+
+from tiny_run import tiny_config, train
+from voco_lite import benchmark
 
 FOLDER = Path(__file__).parent / "benchmarks"
 BRIEF = {
@@ -44,6 +49,34 @@ def test_a_benchmark_prints_its_table(name):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(word) == times and "threads, torch" in done.stdout
+
+
+@pytest.mark.slow
+def test_frozen_probes_print_a_line_for_each_target_and_probe(tmp_path):
+    train(tiny_config(steps=1, run_folder=str(tmp_path)))
+    command = [sys.executable, str(FOLDER / "frozen_probes.py"), str(tmp_path), "--targets", "organ", "9 regions"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(" | ")[:2] for line in done.stdout.splitlines()[-4:]] == [
+        [f"| {target}", probe] for target in ("organ", "9 regions") for probe in ("kNN", "linear")
+    ]
+
+
+def test_brains_become_a_folder_in_msd_layout_with_each_person_once(tmp_path):
+    given, out = tmp_path / "given", tmp_path / "out"
+    given.mkdir()
+    scan = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4))
+    for person in ("1000", "1003", "1023"):
+        for kind in ("t1", "labels"):
+            nibabel.save(scan, given / f"{person}_{kind}.nii.gz")
+    (given / "label_information.csv").write_text(
+        "Label Number,Label Name,Class\n4,3rd Ventricle,CSF\n9,3rd Ventricle,\n"
+    )
+    (given / "subjects.csv").write_text("id,Notes\n1023,2nd Scan\n1003,1st Scan\n1000,\n")
+    subprocess.run([sys.executable, str(FOLDER / "brains_as_msd.py"), str(given), str(out)], check=True)
+    found = benchmark.msd_folder(out)
+    assert [case.subject for case in found.training] == ["1000", "1003"]
+    assert found.label_names == {0: "background", 4: "3rd Ventricle"}
 
 
 def test_every_benchmark_says_how_it_is_run():
