@@ -93,6 +93,19 @@ def test_five_validation_subjects_show_differences_by_every_shared_metric(tmp_pa
     assert f"regions, 1 labelled: {regions.difference:+.3f}" in picture.alt and "better" not in picture.alt
 
 
+def test_the_legend_of_a_screening_stands_beside_its_curves(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(benchmarks, "figure_picture", lambda figure, alt: drawn.append(figure))
+    for name, stage in (("ci", "test"), ("screen-hippocampus", "validation")):
+        viewers.plot_scores(read_report(find_results(name), stage))
+    for figure, beside in zip(drawn, (False, True), strict=True):
+        figure.canvas.draw()
+        [axes] = figure.axes
+        legend, curves = axes.get_legend().get_window_extent(), axes.get_window_extent()
+        assert (legend.x0 > curves.x1) == beside
+        assert legend.y0 >= 0 and legend.y1 <= figure.bbox.y1 and legend.x1 <= figure.bbox.x1
+
+
 def ink(picture):
     """Dark pixels of a picture."""
     pixels = np.asarray(Image.open(io.BytesIO(picture.png)).convert("L"))

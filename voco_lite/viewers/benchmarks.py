@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _COLOURS = (BLUE, ORANGE, GREEN, RED, PINK, SKY, BLACK)
 _MARKS = "os^vDP*X"
+_BESIDE_CURVES = 10  # conditions whose legend has room among the curves
 _VERDICT = {"better": GREEN, "worse": RED, "not decided": BLACK}
 
 
@@ -28,7 +29,8 @@ def plot_scores(report: Report) -> Picture:
     if not report.scores:
         raise ValueError("report must hold scores, got none. Run a part of the benchmark first.")
     counts = report.protocol.counts(report.split)
-    figure, words = new_figure(7, 4.2), []
+    many = len(report.protocol.conditions) > _BESIDE_CURVES
+    figure, words = new_figure(7, max(4.2, 0.19 * len(report.protocol.conditions))), []
     axes = figure.subplots()
     for i, condition in enumerate(report.protocol.conditions):
         runs = {place: report.run_means(condition.name, n) for place, n in enumerate(counts)}
@@ -41,6 +43,8 @@ def plot_scores(report: Report) -> Picture:
         words += [f"{condition.name} {means[0]:.2f} to {means[-1]:.2f}"] if means else []
     axes.set_xticks(range(len(counts)), [str(n) for n in counts])
     finish_axes(axes, report.protocol.metric, "labelled subjects")
+    if many:
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     alt = f"Mean {report.protocol.metric} with {counts[0]} to {counts[-1]} labelled subjects: {'; '.join(words)}."
     return figure_picture(figure, alt)
 
