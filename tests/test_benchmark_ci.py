@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 
@@ -36,7 +37,10 @@ def test_the_ci_protocol_continues_after_a_kill_and_ends_with_verdicts(tmp_path)
 
     report = read_report(folder, "test")
     assert done.stdout.startswith(str(report)) and (folder / "test/report.md").read_text() == str(report)
-    assert len(report.scores) == CONDITIONS * RUNS * TEST_SUBJECTS and report.missing == 0
+    rows = Counter(score.metric for score in report.scores)
+    # Frozen features, of two conditions, are also asked for regions.
+    assert rows == {"dice": CONDITIONS * RUNS * TEST_SUBJECTS, "regions": 2 * RUNS * TEST_SUBJECTS}
+    assert report.missing == 0
     with (folder / "test/comparisons.csv").open() as stream:
         verdicts = [row["verdict"] for row in csv.DictReader(stream)]
     assert len(verdicts) == 4 * 2 and set(verdicts) <= {"better", "worse", "not decided"}
