@@ -6,8 +6,8 @@ import pytest
 
 from tiny_benchmark import condition, tiny
 from voco_lite.benchmark.conditions import plan_conditions
+from voco_lite.benchmark.planning import plan_cells
 from voco_lite.benchmark.runners import open_runner
-from voco_lite.benchmark.running import plan_cells
 from voco_lite.downstream.affine import register_affine
 from voco_lite.downstream.registrar import examine
 

@@ -11,8 +11,8 @@ from tiny_msd import msd_layout
 from voco_lite.benchmark import cells as benchmark_cells
 from voco_lite.benchmark import segmenting
 from voco_lite.benchmark.conditions import plan_conditions
+from voco_lite.benchmark.planning import plan_cells
 from voco_lite.benchmark.protocol import find_protocol, read_protocol
-from voco_lite.benchmark.running import fit_folder, plan_cells
 from voco_lite.benchmark.segmenting import SegmentationRunner, likeliest_by_place
 from voco_lite.downstream import score_subjects
 from voco_lite.downstream.segmentation import SegmentationTask
@@ -45,6 +45,18 @@ def test_each_try_is_a_fine_tuning_of_its_own():
     plan = plan_conditions(tiny(TUNED))[1]["other"]
     assert [train.learning_rate for train in plan.trains] == [1e-3, 1e-2]
     assert all(train.steps == 2 and train.batch_size == 2 for train in plan.trains)
+
+
+def test_a_try_that_another_condition_has_is_kept_there():
+    again = condition({"tries": [{}, {"learning_rate": 1e-2}]}, trials=2)
+    plans = plan_conditions(tiny(again, {**BOUND, "name": "all labels"}))[1]
+    kept = {name: [(first.name, number) for first, number in plan.kept] for name, plan in plans.items()}
+    assert kept == {
+        "voco": [("voco", 0)],
+        "scratch": [("scratch", 0)],
+        "other": [("scratch", 0), ("other", 1)],
+        "all labels": [("all labels", 0)],
+    }
 
 
 @pytest.mark.parametrize(
@@ -231,7 +243,7 @@ def test_the_best_try_on_validation_subjects_is_taken(runs):
     task = runner._fit(runner.plans["other"], cells["other"], make)
     scores = [
         max(json.loads(line).get("validation/score", 0.0) for line in (folder / "log.jsonl").read_text().splitlines())
-        for folder in (fit_folder(runner.folder, cells["other"], number) for number in (0, 1))
+        for folder in runner.plans["other"].fit_folders(runner.folder, cells["other"])
     ]
     [kept] = score_subjects(task, runner.validation).values()
     assert kept == pytest.approx(max(scores), abs=1e-4)

@@ -7,8 +7,9 @@ import pytest
 
 from voco_lite import benchmark
 from voco_lite.benchmark import Protocol, SplitSizes, read_protocol, run_benchmark
+from voco_lite.benchmark.planning import plan_cells
 from voco_lite.benchmark.protocol import Condition
-from voco_lite.benchmark.running import compare, plan_cells
+from voco_lite.benchmark.running import compare
 
 SUBJECTS = [f"subject-{n:02}" for n in range(20)]
 TOML = """
@@ -161,6 +162,21 @@ def test_every_cell_is_run_once_on_the_right_subjects(protocol, tmp_path):
     assert len(runner.cells) == 3 * 2 * 3 * 2 and len({cell.file_name for cell in runner.cells}) == 36
     assert all(cell.scored == split.validation and cell.unlabelled == split.training for cell in runner.cells)
     assert len(result.scores) == 36 * 4 * 2 and result.not_run == []
+
+
+def test_processes_that_share_a_folder_do_each_cell_once(protocol, tmp_path):
+    runners = [Recorder(), Recorder()]
+    for number, runner in enumerate(runners, start=1):
+        shared = run_benchmark(protocol, SUBJECTS, runner, tmp_path / "shared", stage="test", part=(number, 2))
+    seeds = [{cell.pretraining_seed for cell in runner.cells} for runner in runners]
+    assert seeds[0].isdisjoint(seeds[1]) and sum(len(runner.cells) for runner in runners) == 36
+    assert shared == run_benchmark(protocol, SUBJECTS, Recorder(), tmp_path / "whole", stage="test")
+
+
+@pytest.mark.parametrize("part", [(0, 2), (3, 2), (1, 4)])
+def test_a_part_without_a_seed_of_its_own_is_refused(protocol, tmp_path, part):
+    with pytest.raises(ValueError, match="A part must be one of at most"):
+        run_benchmark(protocol, SUBJECTS, Recorder(), tmp_path / "run", part=part)
 
 
 def test_all_conditions_of_a_run_get_the_same_labels(protocol):

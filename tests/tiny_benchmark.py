@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from voco_lite.benchmark.planning import fit_folder, plan_cells
 from voco_lite.benchmark.protocol import build_protocol
-from voco_lite.benchmark.running import fit_folder, plan_cells
 
 SUBJECTS = [f"subject {n}" for n in range(8)]
 TRAIN = {"batch_size": 2, "gauge_every": 2, "log_every": 1, "warmup_steps": 0, "device": "cpu", "precision": "fp32"}

@@ -20,8 +20,8 @@ from tqdm.auto import tqdm
 from voco_lite import samples
 from voco_lite.benchmark.conditions import Material, Plan, plan_conditions
 from voco_lite.benchmark.msd import msd_folder
+from voco_lite.benchmark.planning import Cell
 from voco_lite.benchmark.protocol import Protocol
-from voco_lite.benchmark.running import Cell, fit_folder
 from voco_lite.config import PretrainConfig, VolumeConfig
 from voco_lite.dataset import VoCoDataset
 from voco_lite.dataset.order import mixed_seed
@@ -71,8 +71,8 @@ class CellRunner(ABC):
         start, split = self._start(plan, cell), Split(self._named(cell.labelled), self.validation)
         seed = mixed_seed(cell.pretraining_seed, cell.finetuning_seed) % 2**31
         found = []
-        for number, config in enumerate(plan.trains):
-            folder = fit_folder(self.folder, cell, number)
+        folders = plan.fit_folders(self.folder, cell)
+        for number, (config, folder) in enumerate(zip(plan.trains, folders, strict=True)):
             task = make(start, split, seed)
             fitted = fit(task, replace(config, seed=seed, run_folder=str(folder)))
             found.append((fitted.score or 0.0, -number, task))

@@ -14,9 +14,11 @@ settings = { tries = [{ learning_rate = 1e-3 }, { learning_rate = 3e-3 }] }    #
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
+from voco_lite.benchmark.planning import Cell, fit_folder
 from voco_lite.benchmark.protocol import Condition, Protocol
 from voco_lite.config import PretrainConfig, Size
 from voco_lite.config.plain import build, require
@@ -111,12 +113,21 @@ class Plan:
         recipe: What sets it apart.
         pretraining: Of its encoder, whose seed each cell sets.
         trains: One fine-tuning for each try, whose seed and folder each cell sets.
+        kept: For each try, the first condition of the protocol that has the very same fine-tuning, and its number there.
+            None is run twice.
     """
 
     condition: Condition
     recipe: Recipe
     pretraining: PretrainConfig
     trains: tuple[FinetuneConfig, ...]
+    kept: tuple[tuple[Condition, int], ...] = ()
+
+    def fit_folders(self, place: Path, cell: Cell) -> list[Path]:
+        """Run folders of a cell's tries in a benchmark's folder."""
+        if self.recipe.labels == "all":
+            cell = replace(cell, labelled=cell.unlabelled)
+        return [fit_folder(place, replace(cell, condition=first), number) for first, number in self.kept]
 
 
 def plan_conditions(protocol: Protocol) -> tuple[Material, dict[str, Plan]]:
@@ -128,7 +139,16 @@ def plan_conditions(protocol: Protocol) -> tuple[Material, dict[str, Plan]]:
     """
     material: Material = build(Material, protocol.settings, "settings")
     _require_known(material.train, set(FinetuneConfig.__dataclass_fields__) - _BY_CELL, "settings.train")
-    return material, {condition.name: _plan(condition, material) for condition in protocol.conditions}
+    plans = [_plan(condition, material) for condition in protocol.conditions]
+    fits = [(fit, place) for plan in plans for fit, place in _fits(plan)]
+    kept = [tuple(next(place for fit, place in fits if fit == own) for own, _ in _fits(plan)) for plan in plans]
+    return material, {plan.condition.name: replace(plan, kept=places) for plan, places in zip(plans, kept, strict=True)}
+
+
+def _fits(plan: Plan) -> list[tuple[Any, tuple[Condition, int]]]:
+    """What decides about each fine-tuning of a condition, beside cell and protocol; and which it is."""
+    start = replace(plan.recipe, train={}, tries=()), plan.pretraining
+    return [((*start, train), (plan.condition, number)) for number, train in enumerate(plan.trains)]
 
 
 def _plan(condition: Condition, material: Material) -> Plan:

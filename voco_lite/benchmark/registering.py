@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voco_lite.benchmark.cells import CellRunner
-from voco_lite.benchmark.running import Cell
+from voco_lite.benchmark.planning import Cell
 from voco_lite.downstream.affine import register_affine
 from voco_lite.downstream.registrar import Register, examine
 from voco_lite.downstream.registration import RegistrationConfig, RegistrationTask

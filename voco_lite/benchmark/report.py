@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from voco_lite.benchmark.planning import Stage, plan_cells
 from voco_lite.benchmark.protocol import Protocol, SubjectSplit
-from voco_lite.benchmark.running import Stage, collect, compare, plan_cells, read_folder, rows_csv
+from voco_lite.benchmark.running import collect, compare, read_folder, rows_csv
 from voco_lite.benchmark.scores import Score, read_scores
 from voco_lite.benchmark.speeds import Speed, compare_speeds, read_speeds, speed_rows
 from voco_lite.benchmark.statistics import MIN_SEEDS, MIN_SUBJECTS, Comparison, compare_all

@@ -9,51 +9,23 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tqdm.auto import tqdm
 
-from voco_lite.benchmark.protocol import Condition, Protocol, SubjectSplit, build_protocol
+from voco_lite.benchmark.planning import Cell, Stage, cell_file, cells_of_part, plan_cells
+from voco_lite.benchmark.protocol import Protocol, SubjectSplit, build_protocol
 from voco_lite.benchmark.scores import Score, read_scores, write_scores
 from voco_lite.benchmark.statistics import Comparison, compare_all
 from voco_lite.checkpoints import write_text
 from voco_lite.config.plain import build, plain, require
 
-Stage = Literal["validation", "test"]
 OPENED = "test_opened.json"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run.
-
-    Attributes:
-        condition: What is run.
-        labelled: Names of the subjects whose labels it may use.
-        unlabelled: Names of all training subjects, for pre-training.
-        scored: Names of the subjects to score.
-        pretraining_seed, finetuning_seed: Of the run.
-    """
-
-    condition: Condition
-    labelled: tuple[str, ...]
-    unlabelled: tuple[str, ...]
-    scored: tuple[str, ...]
-    pretraining_seed: int
-    finetuning_seed: int
-
-    @property
-    def file_name(self) -> str:
-        """A name of its own in a folder of cells."""
-        condition = re.sub(r"[^A-Za-z0-9]+", "-", self.condition.name).strip("-")
-        seeds = f"p{self.pretraining_seed}-f{self.finetuning_seed}"
-        return f"{condition}-labelled{len(self.labelled):03}-{seeds}.csv"
 
 
 # What runs a cell: metric, then subject, to score.
@@ -82,6 +54,7 @@ def run_benchmark(
     folder: str | Path,
     *,
     stage: Stage = "validation",
+    part: tuple[int, int] = (1, 1),
     seconds: float | None = None,
     progress: bool = False,
 ) -> BenchmarkResult:
@@ -93,18 +66,20 @@ def run_benchmark(
         runner: Runs one cell.
         folder: Of this benchmark; the same call continues it.
         stage: Whom to score. "test" opens the test subjects, for this protocol only.
+        part: Run (2, 4): the second of four shares of the cells. Several processes can then work in one folder.
         seconds: Start no further cell after so long; None: run all.
         progress: Show a progress bar.
 
     Raises:
-        ValueError: The folder belongs to another protocol or other subjects, or a runner that does not score each
-            subject.
+        ValueError: The folder belongs to another protocol or other subjects, a part that there is not, or a runner
+            that does not score each subject.
     """
     place, split = Path(folder), protocol.assign(subjects)
+    planned = cells_of_part(protocol, plan_cells(protocol, split, stage), part)
     claim_folder(place, protocol, split)
     if stage == "test":
         open_test(place, protocol)
-    cells = [cell for cell in plan_cells(protocol, split, stage) if not cell_file(place, stage, cell).is_file()]
+    cells = [cell for cell in planned if not cell_file(place, stage, cell).is_file()]
     began = time.monotonic()
     for cell in tqdm(cells, desc="benchmark", unit="run", disable=not progress):
         if seconds is not None and time.monotonic() - began > seconds:
@@ -141,31 +116,6 @@ def compare(protocol: Protocol, scores: Sequence[Score]) -> list[Comparison]:
     rows = [score for score in scores if score.metric == protocol.metric]
     pairs = [(first, second) for first, second in protocol.comparisons]
     return compare_all(rows, pairs, higher_is_better=protocol.higher_is_better)
-
-
-def plan_cells(protocol: Protocol, split: SubjectSplit, stage: Stage) -> list[Cell]:
-    """Every run of a protocol; all conditions of one seed come before the next seed, so that a part is balanced."""
-    scored = split.test if stage == "test" else split.validation
-    cells = [
-        Cell(condition, split.labelled(n, p, f), split.training, scored, p, f)
-        for p in protocol.pretraining_seeds
-        for f in protocol.finetuning_seeds
-        for n in protocol.counts(split)
-        for condition in protocol.conditions
-    ]
-    names = {cell.file_name for cell in cells}
-    require(len(names) == len(cells), "Names of conditions must differ in letters or digits. Rename one of them.")
-    return cells
-
-
-def cell_file(place: Path, stage: Stage, cell: Cell) -> Path:
-    """Where the scores of a cell lie."""
-    return place / stage / "cells" / cell.file_name
-
-
-def fit_folder(place: Path, cell: Cell, number: int) -> Path:
-    """Run folder of a cell's fine-tuning; of several tries, that of one."""
-    return place / "fits" / Path(cell.file_name).stem / f"try{number}"
 
 
 def claim_folder(place: Path, protocol: Protocol, split: SubjectSplit) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from voco_lite.benchmark.cells import CellRunner
 from voco_lite.benchmark.conditions import Plan
-from voco_lite.benchmark.running import Cell
+from voco_lite.benchmark.planning import Cell
 from voco_lite.config import Size
 from voco_lite.downstream import score_subjects
 from voco_lite.downstream.dense_probe import DenseProbe, DenseProbeConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from voco_lite.benchmark.conditions import Plan, plan_conditions
 from voco_lite.benchmark.convergence import Curve, steps_to_share
+from voco_lite.benchmark.planning import Cell, plan_cells
 from voco_lite.benchmark.protocol import Protocol, SubjectSplit
-from voco_lite.benchmark.running import Cell, fit_folder, plan_cells
 from voco_lite.train.history import LOG
 
 SHARE = 0.9
@@ -102,9 +102,7 @@ def read_speeds(file: Path) -> list[Speed]:
 
 def _curve(place: Path, plan: Plan, cell: Cell) -> Curve | None:
     """Of a cell's tries, the curve of the one that was best on validation subjects."""
-    if plan.recipe.labels == "all":
-        cell = replace(cell, labelled=cell.unlabelled)
-    folders = [fit_folder(place, cell, number) for number in range(len(plan.trains))]
+    folders = plan.fit_folders(place, cell)
     curves = [Curve.load(folder) for folder in folders if (folder / LOG).is_file()]
     return max(curves, key=lambda curve: max(curve.scores)) if len(curves) == len(folders) else None
 

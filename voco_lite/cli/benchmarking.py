@@ -21,6 +21,8 @@ class Benchmark:
         folder: Where everything goes; left out: runs/benchmark-PROTOCOL.
         stage: Whom to score. "validation" subjects may be looked at as often as you like and decide nothing; "test"
             opens the test subjects, for this protocol only, and gives verdicts.
+        part: Several processes can share the work in one folder: "2 4" runs the second of four parts, each with
+            pre-training seeds of its own.
         minutes: Start no further run after so long; left out: run all.
         report: Train nothing: make tables and plots anew from the scores that are there.
     """
@@ -29,6 +31,7 @@ class Benchmark:
     data: str | None = None
     folder: str | None = None
     stage: Literal["validation", "test"] = "validation"
+    part: tuple[int, int] = (1, 1)
     minutes: float | None = None
     report: bool = False
 
@@ -48,7 +51,9 @@ class Benchmark:
             runner = open_runner(protocol, folder, self.data)
             seconds = None if self.minutes is None else 60 * self.minutes
             names = list(runner.subjects)
-            run_benchmark(protocol, names, runner, folder, stage=self.stage, seconds=seconds, progress=True)
+            run_benchmark(
+                protocol, names, runner, folder, stage=self.stage, part=self.part, seconds=seconds, progress=True
+            )
         report = write_report(folder, self.stage)
         if report.scores:
             viewers.plot_scores(report).save(folder / self.stage / "scores.png")
