@@ -103,6 +103,11 @@ def test_a_field_that_volumes_do_not_have_is_refused():
         plan_conditions(tiny(volume={"colour": 1}))
 
 
+def test_a_folder_of_cases_has_no_first_seed():
+    with pytest.raises(ValueError, match="Leave it out"):
+        plan_conditions(tiny(source="msd", first_seed=100))
+
+
 # The runner
 
 

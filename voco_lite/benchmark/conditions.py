@@ -138,6 +138,11 @@ def plan_conditions(protocol: Protocol) -> tuple[Material, dict[str, Plan]]:
             not as many as the trials.
     """
     material: Material = build(Material, protocol.settings, "settings")
+    require(
+        material.source != "msd" or material.first_seed == 0,
+        f'settings.first_seed is of made subjects, got {material.first_seed} with source "msd", whose cases are taken '
+        "from the first on. Leave it out.",
+    )
     _require_known(material.train, set(FinetuneConfig.__dataclass_fields__) - _BY_CELL, "settings.train")
     plans = [_plan(condition, material) for condition in protocol.conditions]
     fits = [(fit, place) for plan in plans for fit, place in _fits(plan)]
