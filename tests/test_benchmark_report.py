@@ -14,8 +14,9 @@ from PIL import Image
 from tiny_benchmark import SUBJECTS, fake_fits, noisy, table, tiny
 from voco_lite import viewers
 from voco_lite.benchmark import runners
+from voco_lite.benchmark.committed import find_results, list_results
 from voco_lite.benchmark.protocol import find_protocol
-from voco_lite.benchmark.report import find_results, list_results, read_report, write_report
+from voco_lite.benchmark.report import read_report, write_report
 from voco_lite.benchmark.running import run_benchmark
 from voco_lite.benchmark.speeds import Speed, speed_rows
 from voco_lite.cli import Benchmark, main
@@ -251,6 +252,12 @@ def test_the_command_runs_and_reports_and_reports_again(command, tmp_path, capsy
     assert "| voco | scratch |" in first and (tmp_path / "run/test/comparisons.csv").is_file()
     assert command("--stage", "test", "--report") == 0
     assert capsys.readouterr().out == first
+
+
+def test_a_report_of_the_other_subjects_names_the_stage_and_writes_nothing(command, tmp_path, capsys):
+    assert command("--stage", "test") == 0 and capsys.readouterr()
+    assert command("--report") == 2 and "Add --stage test" in capsys.readouterr().err
+    assert not (tmp_path / "run/validation").exists()
 
 
 def test_the_command_opens_the_test_subjects_only_when_told(command, tmp_path, capsys):

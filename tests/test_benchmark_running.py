@@ -10,6 +10,7 @@ from tiny_benchmark import condition, tiny
 from tiny_msd import msd_layout
 from voco_lite.benchmark import cells as benchmark_cells
 from voco_lite.benchmark import segmenting
+from voco_lite.benchmark.committed import committed_subjects
 from voco_lite.benchmark.conditions import plan_conditions
 from voco_lite.benchmark.planning import plan_cells
 from voco_lite.benchmark.protocol import find_protocol, read_protocol
@@ -170,6 +171,22 @@ def test_a_folder_in_msd_layout_gives_the_subjects(tmp_path):
 def test_protocols_with_other_first_seeds_share_no_subject(runs, tmp_path):
     others = SegmentationRunner(tiny(first_seed=10), tmp_path).subjects
     assert len(others) == len(runs[0].subjects) == 10 and not set(others) & set(runs[0].subjects)
+
+
+def test_a_folder_gives_the_cases_of_the_committed_results_where_it_has_them(tmp_path, monkeypatch):
+    data, protocol = msd_layout(tmp_path / "data", n=14), tiny(source="msd", organs=["box"])
+    assert set(SegmentationRunner(protocol, tmp_path, data).subjects) == {str(n) for n in range(10)}
+    last = frozenset(str(n) for n in range(4, 14))
+    monkeypatch.setattr(benchmark_cells, "committed_subjects", lambda protocol: last)
+    assert set(SegmentationRunner(protocol, tmp_path, data).subjects) == last
+    monkeypatch.setattr(benchmark_cells, "committed_subjects", lambda protocol: last | {"elsewhere"})
+    assert set(SegmentationRunner(protocol, tmp_path, data).subjects) == {str(n) for n in range(10)}
+
+
+def test_the_package_knows_the_cases_of_its_results():
+    cases = committed_subjects(read_protocol(find_protocol("screen-hippocampus")))
+    assert len(cases) == 165 and "hippocampus_257" in cases
+    assert committed_subjects(tiny()) == frozenset()
 
 
 def test_a_folder_that_is_missing_or_too_small_is_named(tmp_path):

@@ -1,12 +1,15 @@
 """Protocols, and running them by runners that train nothing: cells, interruptions, and the one look at the test subjects."""
 
 import json
+import textwrap
 
 import numpy as np
 import pytest
 
 from voco_lite import benchmark
 from voco_lite.benchmark import Protocol, SplitSizes, read_protocol, run_benchmark
+from voco_lite.benchmark import protocol as protocol_module
+from voco_lite.benchmark.conditions import plan_conditions
 from voco_lite.benchmark.planning import plan_cells
 from voco_lite.benchmark.protocol import Condition
 from voco_lite.benchmark.running import compare
@@ -146,6 +149,12 @@ def test_a_tuned_scratch_and_references_make_it_fair(tmp_path):
 def test_too_few_subjects_are_refused(protocol):
     with pytest.raises(ValueError, match="at least 14 different subjects, got 13"):
         protocol.assign(SUBJECTS[:13])
+
+
+def test_the_example_of_the_documentation_is_a_protocol_that_can_be_run(tmp_path):
+    example = textwrap.dedent(protocol_module.__doc__.split("\n\n")[1])
+    material, plans = plan_conditions(read(tmp_path, example))
+    assert set(plans) == {"voco", "scratch"} and material.source == "msd"
 
 
 def test_a_protocol_that_is_not_there_is_named(tmp_path):

@@ -29,8 +29,9 @@ from IPython.display import Markdown
 
 import voco_lite as vl
 from voco_lite import checks, viewers
+from voco_lite.benchmark.committed import find_results, list_results
 from voco_lite.benchmark.planning import plan_cells
-from voco_lite.benchmark.report import find_results, list_results, markdown, read_report
+from voco_lite.benchmark.report import markdown, read_report
 from voco_lite.benchmark.runners import open_runner
 
 report = read_report(find_results(RESULTS), STAGE)

@@ -20,7 +20,8 @@ from PIL import Image
 
 import voco_lite as vl
 from voco_lite import viewers
-from voco_lite.benchmark.report import find_results, read_report
+from voco_lite.benchmark.committed import find_results
+from voco_lite.benchmark.report import read_report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

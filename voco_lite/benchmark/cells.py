@@ -18,8 +18,9 @@ from typing import TypeVar
 from tqdm.auto import tqdm
 
 from voco_lite import samples
+from voco_lite.benchmark.committed import committed_subjects
 from voco_lite.benchmark.conditions import Material, Plan, plan_conditions
-from voco_lite.benchmark.msd import msd_folder
+from voco_lite.benchmark.msd import MsdSubjects, msd_folder
 from voco_lite.benchmark.planning import Cell
 from voco_lite.benchmark.protocol import Protocol
 from voco_lite.config import PretrainConfig, VolumeConfig
@@ -52,7 +53,7 @@ class CellRunner(ABC):
     def __init__(self, protocol: Protocol, folder: str | Path, data: str | Path | None = None) -> None:
         self.folder = Path(folder)
         self.material, self.plans = plan_conditions(protocol)
-        self._prepared = lru_cache(maxsize=2)(partial(read_subjects, self.material, data))
+        self._prepared = lru_cache(maxsize=2)(partial(read_subjects, self.material, data, committed_subjects(protocol)))
         self.subjects = self._prepared(self.material.pretraining.volume)
         self.validation = self._named(protocol.assign(list(self.subjects)).validation)
 
@@ -101,8 +102,17 @@ class CellRunner(ABC):
         return [self.subjects[name] for name in names]
 
 
-def read_subjects(material: Material, data: str | Path | None, volume: VolumeConfig) -> dict[str, Volume]:
+def read_subjects(
+    material: Material, data: str | Path | None, committed: frozenset[str], volume: VolumeConfig
+) -> dict[str, Volume]:
     """All subjects of a protocol, prepared, by names that say nothing of the machine.
+
+    Args:
+        material: How many, and what they are.
+        data: Folder of the cases, where they lie in one.
+        committed: Names of the cases that results of the package were made of. A folder that has them all gives them; any
+            other gives its first cases.
+        volume: How they are prepared.
 
     Raises:
         ValueError: Too few cases in the folder, or two of one name.
@@ -120,11 +130,13 @@ def read_subjects(material: Material, data: str | Path | None, volume: VolumeCon
         raise ValueError(
             f"{data} must hold {material.subjects} labelled cases, got {len(found.training)}. Give the whole data set."
         )
-    named = {case.subject for case in found.training[: material.subjects]}
+    there = committed and committed <= {case.subject for case in found.training}
+    cases = [case for case in found.training if case.subject in committed or not there][: material.subjects]
+    named = {case.subject for case in cases}
     if len(named) < material.subjects:
         raise ValueError(
             f"The {material.subjects} cases of {data} must have names of their own, got {len(named)} names. Rename the files."
         )
-    cases = tqdm(found.training[: material.subjects], desc=f"cases of {found.name}", unit="case", leave=False)
-    read = zip(cases, found.subjects(volume), strict=False)
+    shown = tqdm(cases, desc=f"cases of {found.name}", unit="case", leave=False)
+    read = zip(shown, MsdSubjects(found, cases, volume), strict=True)
     return {case.subject: replace(scan, source=case.subject) for case, scan in read}

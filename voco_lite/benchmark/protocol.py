@@ -1,25 +1,31 @@
 """A benchmark's protocol: everything that is decided before a score is seen, read from a TOML file.
 
-    name = "population, six organs"
-    labelled = [1, 2, 5, "all"]
-    pretraining_seeds = [0, 1, 2]
-    finetuning_seeds = [0, 1, 2]
-    comparisons = [["voco", "scratch"], ["voco", "scratch, tuned"]]
+    name = "my scans, two organs"
     metric = "dice"
+    labelled = [1, 5, "all"]
+    pretraining_seeds = [0, 1, 2, 3, 4]
+    finetuning_seeds = [0, 1]
+    comparisons = [["voco", "scratch"]]
     [split]
     validation = 4
     test = 12
+    [settings]
+    preset = "laptop"
+    source = "msd"
+    subjects = 40
+    organs = ["liver", "spleen"]
     [[conditions]]
     name = "voco"
     pretraining_steps = 800
     finetuning_steps = 300
     settings = { start = "pretrained" }
-    [settings]
-    preset = "laptop"
-    subjects = 28
+    [[conditions]]
+    name = "scratch"
+    finetuning_steps = 300
 
-What `settings` may hold is said by whoever runs it (`voco_lite.benchmark.conditions`). The file is hashed into every
-result, so that it cannot change once the test subjects were looked at.
+What `settings` may hold is said by whoever runs it (`voco_lite.benchmark.conditions`). Protocols that come with the package
+lie in `voco_lite/benchmark/protocols`: copy one. The file is hashed into every result, so that it cannot change once the
+test subjects were looked at.
 """
 
 from __future__ import annotations
@@ -219,7 +225,7 @@ def read_protocol(file: str | Path) -> Protocol:
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no protocol {path}. `voco_lite.benchmark.protocol` shows what one looks like."
+            f"There is no protocol {path}. `voco_lite.benchmark.protocol` shows what one looks like; copy one of {_OWN}."
         )
     require(path.stat().st_size <= _LARGEST_FILE, f"{path} must be at most {_LARGEST_FILE:,} bytes, got more.")
     try:

@@ -18,7 +18,6 @@ from voco_lite.checkpoints import write_text
 
 Row = dict[str, str]
 SPEEDS = "speeds.csv"
-_OWN = Path(__file__).with_name("results")
 
 
 @dataclass(frozen=True)
@@ -123,25 +122,6 @@ class Report:
         return "\n\n".join(parts) + "\n"
 
 
-def find_results(name: str) -> Path:
-    """The folder of a benchmark: a path, or the name of one whose results come with the package.
-
-    Raises:
-        FileNotFoundError: Neither.
-    """
-    own = {folder.name: folder for folder in sorted(_OWN.iterdir()) if folder.is_dir()}
-    if not Path(name).is_dir() and name not in own:
-        raise FileNotFoundError(f"There is no benchmark {name}. Give its folder, or one of {', '.join(own)}.")
-    return own[name] if name in own else Path(name)
-
-
-def list_results() -> list[tuple[str, Stage]]:
-    """Names and stages of the results that come with the package."""
-    stages: tuple[Stage, ...] = ("validation", "test")
-    folders = sorted(folder for folder in _OWN.iterdir() if folder.is_dir())
-    return [(folder.name, stage) for folder in folders for stage in stages if (folder / stage / "scores.csv").is_file()]
-
-
 def write_report(folder: str | Path, stage: Stage) -> Report:
     """Collect what a benchmark's folder holds, and write its tables: CSVs, and `report.md` in the stage's folder.
 
@@ -156,6 +136,12 @@ def write_report(folder: str | Path, stage: Stage) -> Report:
     report = read_report(place, stage)
     write_text(place / stage / "report.md", str(report))
     return report
+
+
+def has_scores(folder: str | Path, stage: Stage) -> bool:
+    """Whether a benchmark's folder holds anything of a stage."""
+    place = Path(folder) / stage
+    return (place / "scores.csv").is_file() or any(place.glob("cells/*.csv"))
 
 
 def read_report(folder: str | Path, stage: Stage) -> Report:

@@ -19,6 +19,7 @@ from voco_lite.downstream.organs import organ_classes
 from voco_lite.downstream.segmentation import SegmentationTask
 from voco_lite.encoders import Encoder
 from voco_lite.gauges import features_of, knn_by_subject, region_crops
+from voco_lite.train.hardware import choose_device
 from voco_lite.volumes import Volume
 
 METRIC = "dice"
@@ -44,7 +45,8 @@ class SegmentationRunner(CellRunner):
 
     def _probe(self, plan: Plan, cell: Cell) -> dict[str, dict[str, float]]:
         """What frozen features know, of organs and, where they are compared with other subjects', of regions."""
-        encoder, scored = self._start(plan, cell).encoder, self._named(cell.scored)
+        device = choose_device(plan.trains[0].device)
+        encoder, scored = self._start(plan, cell).encoder.to(device), self._named(cell.scored)
         config = DenseProbeConfig(self.material.organs, self.material.probe_size or self.material.patch_size)
         found = {METRIC: DenseProbe(self._named(cell.labelled), scored, config).measure(encoder)}
         if len(scored) > 1:
@@ -65,7 +67,8 @@ def recognised_regions(encoder: Encoder, subjects: Sequence[Volume], crop_size: 
     generator = torch.Generator().manual_seed(0)
     sets = [region_crops(subject, crop_size, _CROPS, generator) for subject in subjects]
     encoder.eval()
-    features = [features_of(lambda crops: encoder(crops).pooled, one.crops) for one in sets]
+    device = next(encoder.parameters()).device
+    features = [features_of(lambda crops: encoder(crops.to(device)).pooled, one.crops) for one in sets]
     found = knn_by_subject(features, [one.regions for one in sets])
     return {subject.source: float(score) for subject, score in zip(subjects, found, strict=True)}
 

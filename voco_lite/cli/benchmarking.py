@@ -8,6 +8,11 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+_OTHER: dict[Literal["validation", "test"], Literal["validation", "test"]] = {
+    "validation": "test",
+    "test": "validation",
+}
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -40,7 +45,7 @@ class Benchmark:
         from voco_lite import viewers
         from voco_lite.benchmark import run_benchmark
         from voco_lite.benchmark.protocol import find_protocol, read_protocol
-        from voco_lite.benchmark.report import write_report
+        from voco_lite.benchmark.report import has_scores, write_report
 
         file = find_protocol(self.protocol)
         folder = Path(self.folder or Path("runs") / f"benchmark-{file.stem}")
@@ -53,6 +58,11 @@ class Benchmark:
             names = list(runner.subjects)
             run_benchmark(
                 protocol, names, runner, folder, stage=self.stage, part=self.part, seconds=seconds, progress=True
+            )
+        elif not has_scores(folder, self.stage) and has_scores(folder, other := _OTHER[self.stage]):
+            raise FileNotFoundError(
+                f"{folder} should hold scores of {self.stage} subjects, got some of {other} subjects only. "
+                f"Add --stage {other}."
             )
         report = write_report(folder, self.stage)
         if report.scores:
