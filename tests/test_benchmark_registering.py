@@ -8,7 +8,7 @@ from tiny_benchmark import condition, tiny
 from voco_lite.benchmark.conditions import plan_conditions
 from voco_lite.benchmark.planning import plan_cells
 from voco_lite.benchmark.runners import open_runner
-from voco_lite.downstream.affine import register_affine
+from voco_lite.downstream.affine import no_displacement, register_affine
 from voco_lite.downstream.registrar import examine
 
 
@@ -16,8 +16,14 @@ from voco_lite.downstream.registrar import examine
 def registrations(tmp_path_factory):
     """Scores of every condition of a registration, by its name."""
     affine = {**condition({"head": "affine"}, reference=True), "name": "affine"}
+    identity = {**condition({"head": "identity"}, reference=True), "name": "identity"}
     protocol = tiny(
-        affine, task="registration", volume={"size": [32, 32, 32]}, split={"validation": 2, "test": 5}, subjects=12
+        affine,
+        identity,
+        task="registration",
+        volume={"size": [32, 32, 32]},
+        split={"validation": 2, "test": 5},
+        subjects=12,
     )
     protocol = replace(protocol, labelled=(2,))
     runner = open_runner(protocol, tmp_path_factory.mktemp("registration"))
@@ -27,16 +33,19 @@ def registrations(tmp_path_factory):
 
 def test_registration_scores_each_fixed_subject_by_error_and_overlap(registrations):
     for cell, scores in registrations[1].values():
-        assert set(scores) == {"target error, mm", "dice"}
+        assert set(scores) == {"target error, mm", "dice", "folded share"}
         assert all(set(by_subject) == set(cell.scored) for by_subject in scores.values())
         assert all(error > 0 for error in scores["target error, mm"].values())
 
 
 def test_an_affine_map_needs_no_network(registrations):
     runner, found = registrations
-    cell, scores = found["affine"]
-    by_hand = examine({"affine": register_affine}, [runner.subjects[name] for name in cell.scored], ["liver"])
-    assert list(scores["target error, mm"].values()) == [row.target_mm for row in by_hand.rows]
+    for name, way in {"affine": register_affine, "identity": no_displacement}.items():
+        cell, scores = found[name]
+        by_hand = examine({name: way}, [runner.subjects[subject] for subject in cell.scored], ["liver"])
+        assert list(scores["target error, mm"].values()) == [row.target_mm for row in by_hand.rows]
+        assert not any(scores["folded share"].values())
+    scores = found["affine"][1]
     # Two steps from a network that adds nothing change little, but something.
     assert found["scratch"][1] != scores
     assert all(

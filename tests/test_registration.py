@@ -278,6 +278,20 @@ def test_an_affine_map_in_voxels_is_torchs_on_its_own_axes():
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize(("size", "factor"), [(24, 1), (48, 2), (50, 3), (96, 4)])
+def test_an_affine_map_found_on_a_small_copy_is_that_of_the_scan(size, factor):
+    # A ramp is averaged without error, so that a shift of the small copy is known exactly.
+    make = torch.Generator().manual_seed(0)
+    theta = (torch.eye(3, 4) + 0.05 * torch.randn(3, 4, generator=make)).double()
+    small = size // factor
+    places = torch.nn.functional.affine_grid(theta[None], [1, 1, small, small, small], align_corners=True)[0].flip(-1)
+    middles = torch.arange(small).double() * factor + (factor - 1) / 2
+    still = torch.stack(torch.meshgrid(middles, middles, middles, indexing="ij"), -1)
+    expected = (places + 1) / 2 * (small - 1) * factor + (factor - 1) / 2
+    found = in_voxels(theta, (size,) * 3, factor)
+    torch.testing.assert_close(still @ found[:3] + found[3], expected, atol=1e-9, rtol=0)
+
+
 def test_the_best_affine_map_is_nearer_than_none(bodies):
     found = examine({"none": no_displacement, "best": best_affine}, bodies, ("liver",), points=100)
     assert found.of("best").mean() < found.of("none").mean()

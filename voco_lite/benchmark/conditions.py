@@ -84,7 +84,8 @@ class Recipe:
         start: "pretrained" and "untrained" encoders are fine-tuned; "coordinates" looks at no image and gives each
             voxel the class that labelled subjects have most often at the same place.
         head: "network" fine-tunes a decoder; "ridge" fits a linear map of frozen features in closed form (dense probe), and
-            asks, without labels, which region of the body a crop comes from. "affine" registers without a network.
+            asks, without labels, which region of the body a crop comes from. "affine" registers without a network,
+            "identity" not at all.
         pretrained_on: The protocol's "own" training subjects, or as many warps of the real "ct": another body, another
             modality. The volumes are then prepared as `pretraining` says.
         labels: "all" shows the labels of every training subject, whatever the number asked for: an upper bound.
@@ -96,7 +97,7 @@ class Recipe:
     """
 
     start: Literal["pretrained", "untrained", "coordinates"] = "untrained"
-    head: Literal["network", "ridge", "affine"] = "network"
+    head: Literal["network", "ridge", "affine", "identity"] = "network"
     pretrained_on: Literal["own", "ct"] = "own"
     labels: Literal["few", "all"] = "few"
     pretraining: dict = field(default_factory=dict)
@@ -171,7 +172,7 @@ def _plan(condition: Condition, material: Material) -> Plan:
         f'{where} must have start = "pretrained" where pretrained_on is {recipe.pretrained_on!r}, got {recipe.start!r}. '
         "Leave out pretrained_on.",
     )
-    heads = {"segmentation": ("network", "ridge"), "registration": ("network", "affine")}[material.task]
+    heads = {"segmentation": ("network", "ridge"), "registration": ("network", "affine", "identity")}[material.task]
     learns_labels = material.task == "segmentation"
     require(
         recipe.head in heads and (learns_labels or (recipe.start != "coordinates" and recipe.labels == "few")),

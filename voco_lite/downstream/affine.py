@@ -43,7 +43,8 @@ def find_affine(pair: Pair, steps: int = 100, rate: float = 0.02) -> AffineMap:
     """
     if steps < 1 or not rate > 0:
         raise ValueError(f"steps must be at least 1 and rate positive, got {steps} and {rate}. Take 100 and 0.02.")
-    moving, fixed = (_small(volume.data[:1]) for volume in (pair.moving, pair.fixed))
+    factor = max(round(max(pair.fixed.shape) / _LONGEST), 1)
+    moving, fixed = (F.avg_pool3d(volume.data[None, :1].float(), factor) for volume in (pair.moving, pair.fixed))
     loss = LocalNormalizedCrossCorrelationLoss(kernel_size=_WINDOW)
     theta = torch.eye(3, 4).requires_grad_()
     adam = torch.optim.Adam([theta], rate)
@@ -55,7 +56,7 @@ def find_affine(pair: Pair, steps: int = 100, rate: float = 0.02) -> AffineMap:
             adam.zero_grad()
             unlike.backward()
             adam.step()
-    return in_voxels(theta.detach().double(), pair.fixed.shape)
+    return in_voxels(theta.detach().double(), pair.fixed.shape, factor)
 
 
 def best_affine(pair: Pair, points: int = 500, seed: int = 1) -> Field:
@@ -72,14 +73,16 @@ def best_affine(pair: Pair, points: int = 500, seed: int = 1) -> Field:
     return follow(no_displacement(pair), fit_affine(*known_matches(pair, points, seed)))
 
 
-def in_voxels(theta: Float[Tensor, "3 4"], shape: tuple[int, ...]) -> AffineMap:
-    """The map of `affine_grid`, whose places run from -1 to 1 on axes (z, y, x), for voxels on axes (x, y, z)."""
-    middle = (torch.tensor(shape, dtype=torch.float64) - 1) / 2
-    linear = theta[:, :3].flip(0, 1).T * middle / middle[:, None]
-    shift = middle * (1 + theta[:, 3].flip(0)) - middle @ linear
+def in_voxels(theta: Float[Tensor, "3 4"], shape: tuple[int, ...], factor: int = 1) -> AffineMap:
+    """The map of `affine_grid`, whose places run from -1 to 1 on axes (z, y, x), for voxels on axes (x, y, z).
+
+    Args:
+        theta: Of a copy whose voxels are averages, with `align_corners`: -1 and 1 are the middles of its outermost voxels.
+        shape: Of the scan.
+        factor: How many voxels of the scan a voxel of the copy spans along each axis.
+    """
+    small = torch.tensor(shape, dtype=torch.float64) // factor
+    half, middle = factor * (small - 1) / 2, (factor * small - 1) / 2
+    linear = theta[:, :3].flip(0, 1).T * half / half[:, None]
+    shift = middle + half * theta[:, 3].flip(0) - middle @ linear
     return torch.cat([linear, shift[None]])
-
-
-def _small(data: Float[Tensor, "1 x y z"]) -> Float[Tensor, "1 1 small_x small_y small_z"]:
-    factor = max(round(max(data.shape) / _LONGEST), 1)
-    return F.avg_pool3d(data[None].float(), factor) if factor > 1 else data[None].float()
