@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
-from tiny_benchmark import SUBJECTS, fake_fits, noisy, table, tiny
+from tiny_benchmark import SUBJECTS, curve, fake_fits, noisy, table, tiny
 from voco_lite import viewers
 from voco_lite.benchmark import runners
 from voco_lite.benchmark.committed import find_results, list_results
+from voco_lite.benchmark.planning import fit_folder, plan_cells
 from voco_lite.benchmark.protocol import find_protocol
 from voco_lite.benchmark.report import read_report, write_report
 from voco_lite.benchmark.running import run_benchmark
@@ -53,6 +55,35 @@ def test_steps_until_nine_tenths_of_scratch_are_those_of_straight_lines(tmp_path
     assert {(speed.first_steps, speed.second_steps) for speed in report.speeds} == {(18.0, 36.0)}
     assert report.speeds[0].second_height == pytest.approx((0.125 + 0.3125 + 0.4375) / 3)
     assert "36" in str(report)
+
+
+def test_runs_that_were_looked_at_once_are_reported_without_curves(tmp_path):
+    protocol = tiny()
+    run_benchmark(protocol, SUBJECTS, noisy, tmp_path)
+    for cell in plan_cells(protocol, protocol.assign(SUBJECTS), "validation"):
+        curve(fit_folder(tmp_path, cell, 0), (0.5,))
+    report = write_report(tmp_path, "validation")
+    assert report.speeds == [] and report.looks == [] and "90 %" not in str(report)
+    with pytest.raises(ValueError, match="must hold curves"):
+        viewers.plot_learning_curves(report)
+
+
+def test_curves_are_kept_and_drawn_for_each_number_of_labels(tmp_path):
+    protocol = tiny()
+    run_benchmark(protocol, SUBJECTS, noisy, tmp_path)
+    fake_fits(tmp_path, protocol)
+    report = write_report(tmp_path, "validation")
+    assert len(report.looks) == 2 * 3 * 4 and report.looks == read_report(tmp_path, "validation").looks
+    alt = viewers.plot_learning_curves(report).alt
+    assert "voco, 1 labelled, 0.25 to 0.50" in alt and "scratch, 1 labelled, 0.00 to 0.50" in alt
+
+
+def test_the_interval_of_heights_is_students_over_pre_training_seeds():
+    gains = [0.1, 0.2, 0.3]
+    runs = [Speed("a", "b", 1, seed, f, 9.0, 10.0, gain, 0.0) for seed, gain in enumerate(gains) for f in (0, 1)]
+    half = stats.t.isf(0.025, 2) * np.std(gains, ddof=1) / np.sqrt(3)
+    assert speed_rows(runs)[0]["difference of heights (95 %)"] == f"+0.200 ({0.2 - half:+.3f} to {0.2 + half:+.3f})"
+    assert speed_rows(runs[:4])[0]["difference of heights (95 %)"] == "+0.150"
 
 
 def test_a_run_that_never_arrives_counts_as_later_than_all():

@@ -59,6 +59,11 @@ def test_a_curve_is_read_from_the_log(tmp_path):
     assert Curve.load(tmp_path) == Curve((5, 10), (0.25, 0.5))
 
 
+def test_a_run_that_was_looked_at_once_has_no_curve(tmp_path):
+    (tmp_path / "log.jsonl").write_text(json.dumps({"step": 5, "validation/score": 0.25}) + "\n")
+    assert Curve.load(tmp_path) is None
+
+
 @pytest.mark.parametrize(
     ("steps", "scores"),
     [((1,), (0.1,)), ((1, 2), (0.1,)), ((2, 1), (0.1, 0.2)), ((1, 1), (0.1, 0.2)), ((1, 2), (0.1, float("nan")))],

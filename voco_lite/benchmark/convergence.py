@@ -39,14 +39,16 @@ class Curve:
             )
 
     @classmethod
-    def load(cls, run_folder: str | Path) -> Curve:
-        """The curve of a fine-tuning on disk, from its `log.jsonl`.
+    def load(cls, run_folder: str | Path) -> Curve | None:
+        """The curve of a fine-tuning on disk, from its `log.jsonl`; None of a run that was looked at fewer than twice.
 
         Raises:
             FileNotFoundError: The folder has no log.
-            ValueError: The log is damaged, or holds fewer than two validation scores.
+            ValueError: The log is damaged.
         """
         records = [record for record in History.load(run_folder).records if SCORE in record]
+        if len(records) < 2:
+            return None
         return cls(tuple(int(r["step"]) for r in records), tuple(float(r[SCORE]) for r in records))
 
     @property

@@ -12,12 +12,12 @@ from voco_lite.benchmark.planning import Stage, plan_cells
 from voco_lite.benchmark.protocol import Protocol, SubjectSplit
 from voco_lite.benchmark.running import collect, compare, read_folder, rows_csv
 from voco_lite.benchmark.scores import Score, read_scores
-from voco_lite.benchmark.speeds import Speed, compare_speeds, read_speeds, speed_rows
+from voco_lite.benchmark.speeds import Look, Speed, collect_looks, compare_speeds, read_rows, speed_rows
 from voco_lite.benchmark.statistics import MIN_SEEDS, MIN_SUBJECTS, Comparison, compare_all
 from voco_lite.checkpoints import write_text
 
 Row = dict[str, str]
-SPEEDS = "speeds.csv"
+SPEEDS, CURVES = "speeds.csv", "curves.csv"
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Report:
         scores: Raw rows.
         comparisons: Verdicts; empty for validation subjects, and while runs are missing.
         speeds: Pairs of runs.
+        looks: The curves of all runs on validation subjects; empty where they were not kept.
         missing: How many runs have not been done.
     """
 
@@ -41,6 +42,7 @@ class Report:
     comparisons: list[Comparison]
     speeds: list[Speed]
     missing: int
+    looks: list[Look]
 
     def means(self) -> list[Row]:
         """Mean score by condition and number of labelled subjects, and between which values the runs lie."""
@@ -117,7 +119,10 @@ class Report:
         if self.comparisons:
             parts += ["Verdicts on the first, over subjects and seeds:", markdown(self.verdicts())]
         if self.speeds:
-            told = "Steps until 90 % of the second's last validation score (median), and areas under the curves:"
+            told = (
+                "Steps until 90 % of the second's last validation score (median; a run that is there at its first look gets "
+                "that step), and mean heights of the curves:"
+            )
             parts += [told, markdown(speed_rows(self.speeds))]
         return "\n\n".join(parts) + "\n"
 
@@ -132,7 +137,9 @@ def write_report(folder: str | Path, stage: Stage) -> Report:
     place = Path(folder)
     protocol, split = read_folder(place)
     collect(place, protocol, split, stage)
-    write_text(place / stage / SPEEDS, rows_csv(Speed, compare_speeds(place, protocol, split)))
+    looks = collect_looks(place, protocol, split)
+    write_text(place / stage / CURVES, rows_csv(Look, looks))
+    write_text(place / stage / SPEEDS, rows_csv(Speed, compare_speeds(looks, protocol)))
     report = read_report(place, stage)
     write_text(place / stage / "report.md", str(report))
     return report
@@ -157,7 +164,8 @@ def read_report(folder: str | Path, stage: Stage) -> Report:
     done = {(s.condition, s.labelled, s.pretraining_seed, s.finetuning_seed) for s in scores}
     missing = len(plan_cells(protocol, split, stage)) - len(done)
     comparisons = compare(protocol, scores) if stage == "test" and not missing else []
-    return Report(protocol, split, stage, scores, comparisons, read_speeds(place / stage / SPEEDS), missing)
+    speeds, looks = read_rows(place / stage / SPEEDS, Speed), read_rows(place / stage / CURVES, Look)
+    return Report(protocol, split, stage, scores, comparisons, speeds, missing, looks)
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -1,4 +1,4 @@
-"""Who learns faster? The validation curves of two conditions, run by run."""
+"""Who learns faster? The validation curves of all runs, and those of two conditions compared."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from scipy import stats
 
 from voco_lite.benchmark.conditions import Plan, plan_conditions
 from voco_lite.benchmark.convergence import Curve, steps_to_share
@@ -17,6 +18,27 @@ from voco_lite.benchmark.protocol import Protocol, SubjectSplit
 from voco_lite.train.history import LOG
 
 SHARE = 0.9
+_MIN_SEEDS = 3  # for an interval over pre-training seeds
+Row = TypeVar("Row", "Look", "Speed")
+
+
+@dataclass(frozen=True)
+class Look:
+    """A point of a run's curve.
+
+    Attributes:
+        condition: What was run.
+        labelled, pretraining_seed, finetuning_seed: Of the run.
+        step: Optimizer steps completed.
+        score: Mean score of the validation subjects then.
+    """
+
+    condition: str
+    labelled: int
+    pretraining_seed: int
+    finetuning_seed: int
+    step: int
+    score: float
 
 
 @dataclass(frozen=True)
@@ -42,20 +64,32 @@ class Speed:
     second_height: float
 
 
-def compare_speeds(place: Path, protocol: Protocol, split: SubjectSplit) -> list[Speed]:
-    """Every pair of runs whose logs a benchmark's folder holds; conditions that do not train have none."""
+def collect_looks(place: Path, protocol: Protocol, split: SubjectSplit) -> list[Look]:
+    """The curves of all runs whose logs a benchmark's folder holds; conditions that do not train have none."""
     plans = plan_conditions(protocol)[1]
-    curves: dict[str, dict[tuple[int, int, int], Curve]] = {name: {} for name in plans}
+    looks = []
     for cell in plan_cells(protocol, split, "validation"):
         curve = _curve(place, plans[cell.condition.name], cell)
         if curve is not None:
-            run = len(cell.labelled), cell.pretraining_seed, cell.finetuning_seed
-            curves[cell.condition.name][run] = curve
+            run = cell.condition.name, len(cell.labelled), cell.pretraining_seed, cell.finetuning_seed
+            looks += [Look(*run, step, score) for step, score in zip(curve.steps, curve.scores, strict=True)]
+    return looks
+
+
+def compare_speeds(looks: Sequence[Look], protocol: Protocol) -> list[Speed]:
+    """Every pair of runs with the same labels and seeds that a protocol compares."""
+    points: dict[tuple[str, tuple[int, int, int]], list[Look]] = {}
+    for look in looks:
+        run = look.labelled, look.pretraining_seed, look.finetuning_seed
+        points.setdefault((look.condition, run), []).append(look)
+    curves = {
+        run: Curve(tuple(look.step for look in own), tuple(look.score for look in own)) for run, own in points.items()
+    }
     return [
-        _compared(first, second, run, curve, curves[second][run])
+        _compared(first, second, run, curve, curves[second, run])
         for first, second in protocol.comparisons
-        for run, curve in curves[first].items()
-        if run in curves[second]
+        for (condition, run), curve in curves.items()
+        if condition == first and (second, run) in curves
     ]
 
 
@@ -65,7 +99,10 @@ def _compared(first: str, second: str, run: tuple[int, int, int], curve: Curve, 
 
 
 def speed_rows(speeds: Sequence[Speed]) -> list[dict[str, str]]:
-    """One row of short texts for each pair of conditions and number of labelled subjects: medians over runs."""
+    """One row of short texts for each pair of conditions and number of labelled subjects: medians and means over runs.
+
+    The interval of the difference of heights is Student's over pre-training seeds; of fewer than three it has no ends.
+    """
     groups: dict[tuple[str, str, int], list[Speed]] = {}
     for speed in speeds:
         groups.setdefault((speed.first, speed.second, speed.labelled), []).append(speed)
@@ -78,13 +115,18 @@ def speed_rows(speeds: Sequence[Speed]) -> list[dict[str, str]]:
             "steps of second": _median([speed.second_steps for speed in group]),
             "height of first": f"{np.mean([speed.first_height for speed in group]):.3f}",
             "height of second": f"{np.mean([speed.second_height for speed in group]):.3f}",
+            "difference of heights (95 %)": _difference_of_heights(group),
         }
         for (first, second, labelled), group in groups.items()
     ]
 
 
-def read_speeds(file: Path) -> list[Speed]:
+def read_rows(file: Path, kind: type[Row]) -> list[Row]:
     """The rows of a table that `rows_csv` wrote; none where there is no file.
+
+    Args:
+        file: The table.
+        kind: Of its rows.
 
     Raises:
         ValueError: Not such a table.
@@ -95,16 +137,29 @@ def read_speeds(file: Path) -> list[Speed]:
     try:
         with file.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
-        return [Speed(**{f.name: kinds[str(f.type)](row[f.name]) for f in fields(Speed)}) for row in rows]
+        return [kind(**{f.name: kinds[str(f.type)](row[f.name]) for f in fields(kind)}) for row in rows]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} must be a table of speeds, got: {error}. Make it anew with --report.") from error
+        told = ", ".join(f.name for f in fields(kind))
+        raise ValueError(f"{file} must be a table of {told}, got: {error}. Make it anew with --report.") from error
 
 
 def _curve(place: Path, plan: Plan, cell: Cell) -> Curve | None:
     """Of a cell's tries, the curve of the one that was best on validation subjects."""
     folders = plan.fit_folders(place, cell)
-    curves = [Curve.load(folder) for folder in folders if (folder / LOG).is_file()]
+    loaded = [Curve.load(folder) for folder in folders if (folder / LOG).is_file()]
+    curves = [curve for curve in loaded if curve is not None]
     return max(curves, key=lambda curve: max(curve.scores)) if len(curves) == len(folders) else None
+
+
+def _difference_of_heights(group: Sequence[Speed]) -> str:
+    by_seed: dict[int, list[float]] = {}
+    for speed in group:
+        by_seed.setdefault(speed.pretraining_seed, []).append(speed.first_height - speed.second_height)
+    means = [float(np.mean(found)) for found in by_seed.values()]
+    if len(means) < _MIN_SEEDS or np.allclose(means, means[0]):
+        return f"{np.mean(means):+.3f}"
+    low, high = stats.ttest_1samp(means, 0.0).confidence_interval(0.95)
+    return f"{np.mean(means):+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def _median(steps: Sequence[float | None]) -> str:

@@ -67,6 +67,8 @@ class Benchmark:
         report = write_report(folder, self.stage)
         if report.scores:
             viewers.plot_scores(report).save(folder / self.stage / "scores.png")
+        if report.looks:
+            viewers.plot_learning_curves(report).save(folder / self.stage / "curves.png")
         found = report.comparisons or report.screened()
         if found:
             picture = viewers.plot_differences(found, screening=self.stage == "validation")

@@ -6,7 +6,7 @@ beside it. The patient's right is on the left.
 
 from __future__ import annotations
 
-from voco_lite.viewers.benchmarks import plot_differences, plot_scores
+from voco_lite.viewers.benchmarks import plot_differences, plot_learning_curves, plot_scores
 from voco_lite.viewers.curves import plot_curves, plot_history, plot_similarity, plot_spectrum
 from voco_lite.viewers.embeddings import EmbeddingMap, embedding_map
 from voco_lite.viewers.explorer import PositionExplorer, explore_positions, predict_overlaps
@@ -45,6 +45,7 @@ __all__ = [
     "plot_curves",
     "plot_differences",
     "plot_history",
+    "plot_learning_curves",
     "plot_scores",
     "plot_similarity",
     "plot_spectrum",

@@ -1,4 +1,4 @@
-"""What a benchmark found, as pictures: scores by number of labels, and differences with their intervals."""
+"""What a benchmark found, as pictures: scores by number of labels, curves, and differences with their intervals."""
 
 from __future__ import annotations
 
@@ -47,6 +47,43 @@ def plot_scores(report: Report) -> Picture:
         axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     alt = f"Mean {report.protocol.metric} with {counts[0]} to {counts[-1]} labelled subjects: {'; '.join(words)}."
     return figure_picture(figure, alt)
+
+
+def plot_learning_curves(report: Report) -> Picture:
+    """Validation scores against steps of fine-tuning: a panel for each number of labelled subjects; thin lines are runs.
+
+    Raises:
+        ValueError: A report without curves.
+    """
+    if not report.looks:
+        raise ValueError("report must hold curves, got none. Its conditions do not train, or the curves were not kept.")
+    counts = sorted({look.labelled for look in report.looks})
+    names = [c.name for c in report.protocol.conditions if any(look.condition == c.name for look in report.looks)]
+    figure, words = new_figure(3 * len(counts), 3.4), []
+    panels = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
+    for axes, count in zip(panels, counts, strict=True):
+        for i, name in enumerate(names):
+            runs, colour = _runs(report, name, count), _COLOURS[i % len(_COLOURS)]
+            for run in runs:
+                axes.plot(list(run), list(run.values()), color=colour, alpha=0.2, linewidth=0.6)
+            steps = [step for step in runs[0] if all(step in run for run in runs)] if runs else []
+            means = [float(np.mean([run[step] for run in runs])) for step in steps]
+            axes.plot(steps, means, color=colour, linewidth=2, label=name)
+            words += [f"{name}, {count} labelled, {means[0]:.2f} to {means[-1]:.2f}"] if means else []
+        axes.set_title(f"{count} labelled", fontsize=9)
+        finish_axes(axes, f"validation {report.protocol.metric}" if axes is panels[0] else "", "steps")
+        if axes is not panels[0]:
+            axes.get_legend().remove()
+    return figure_picture(figure, f"Mean scores of validation subjects along fine-tuning: {'; '.join(words)}.")
+
+
+def _runs(report: Report, condition: str, labelled: int) -> list[dict[int, float]]:
+    """Curves of a condition, run by run: score by step."""
+    runs: dict[tuple[int, int], dict[int, float]] = {}
+    for look in report.looks:
+        if (look.condition, look.labelled) == (condition, labelled):
+            runs.setdefault((look.pretraining_seed, look.finetuning_seed), {})[look.step] = look.score
+    return list(runs.values())
 
 
 def plot_differences(comparisons: Sequence[Comparison], screening: bool = False) -> Picture:
