@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from voco_lite.config import EncoderConfig
+from voco_lite.downstream.unet import SwinUNETR
 from voco_lite.encoders import build_encoder
 from voco_lite.encoders.attention import window_attention
 from voco_lite.encoders.residual import ResidualBlock
@@ -418,10 +419,33 @@ def test_parameter_counts_are_the_published_ones():
     assert counts["swin-h"] == pytest.approx(847.28, abs=0.01)
 
 
-@pytest.mark.parametrize("size", [(32, 64, 64), (64, 64, 80)])
-def test_a_size_that_cannot_be_halved_five_times_is_refused(size):
-    with pytest.raises(ValueError, match="multiples of 32 and at least 64"):
+@pytest.mark.parametrize("size", [(64, 64, 80), (16, 64, 64), (0, 64, 64), (32, 32, 32)])
+def test_a_size_without_a_coarsest_map_of_several_voxels_is_refused(size):
+    with pytest.raises(ValueError, match="multiples of 32, at least one of them 64 or more"):
         small_encoder()(torch.zeros(1, 1, *size))
+
+
+def test_one_voxel_is_what_the_normalisation_of_monai_refuses_too():
+    with pytest.raises(ValueError, match="more than 1 spatial element"):
+        monai_encoder().train()(torch.zeros(1, 1, 32, 32, 32))
+
+
+@pytest.mark.parametrize("size", [(64, 32, 32), pytest.param((64, 64, 32), marks=pytest.mark.slow)])
+def test_flat_patches_train_as_in_monai(size):
+    theirs = monai_encoder().train()
+    ours = SwinUNETR(small_encoder(), 2).train()
+    state = theirs.state_dict()
+    ours.load_state_dict({name: state[name.removeprefix("encoder.")] for name in ours.state_dict()})
+    crop = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(0))
+    results = [network(crop) for network in (ours, theirs)]
+    torch.testing.assert_close(results[0], results[1], atol=1e-4, rtol=0)
+    for result in results:
+        result.square().mean().backward()
+    expected = {name: parameter.grad for name, parameter in theirs.named_parameters()}
+    for name, parameter in ours.named_parameters():
+        gradient = expected[name.removeprefix("encoder.")]
+        error, scale = (parameter.grad - gradient).abs().max(), gradient.abs().max()
+        assert error <= 5e-3 * scale + 1e-7, f"{name}: {error:.2e} of {scale:.2e}"
 
 
 def test_a_feature_size_that_the_heads_do_not_divide_is_refused():

@@ -36,7 +36,7 @@ class Encoder(nn.Module):
         channels: Channels of each feature map.
         strides: Voxels of the input per voxel of each feature map.
         size_multiple: Crop sizes must be multiples of it.
-        minimum_size: Smallest crop size that can be trained with.
+        minimum_size: Side of the smallest cube that can be trained with.
     """
 
     feature_dim: int

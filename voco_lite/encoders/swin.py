@@ -37,8 +37,7 @@ class SwinEncoder(Encoder):
 
     strides = (1, 2, 4, 8, 32)
     size_multiple = 32
-    # Instance normalisation of the coarsest map needs more than one voxel.
-    minimum_size = 64
+    minimum_size = 64  # of a cube
 
     def __init__(
         self,
@@ -76,11 +75,25 @@ class SwinEncoder(Encoder):
         for stage in self.swinViT.stages():
             stage.downsample.merging = merging
 
+    def require_size(self, size: tuple[int, ...]) -> None:
+        """Check a crop size: a patch may be flat, such as the 192 x 192 x 32 voxels of several published tasks.
+
+        Raises:
+            ValueError: A size that is no multiple of 32, or a cube of 32, whose coarsest map is a single voxel: instance
+                normalisation then leaves nothing of it, and MONAI's refuses it.
+        """
+        if any(n < self.size_multiple or n % self.size_multiple for n in size) or max(size) == self.size_multiple:
+            raise ValueError(
+                f"{type(self).__name__} takes crops whose sizes are multiples of {self.size_multiple}, at least one of "
+                f"them {self.minimum_size} or more, got {tuple(size)}. Change crops.crop_size, crops.network_size or "
+                "the patch size."
+            )
+
     def forward(self, crops: Float[Tensor, "crops channel x y z"]) -> EncoderOutput:
         """Feature maps and the averages of all of them.
 
         Raises:
-            ValueError: A crop size that is no multiple of 32 or smaller than 64.
+            ValueError: As `require_size`.
         """
         self.require_size(tuple(crops.shape[2:]))
         if not self.activation_checkpointing:
