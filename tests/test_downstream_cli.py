@@ -1,36 +1,172 @@
-"""`finetune` on the command line: made subjects, a folder in MSD layout, a pre-trained start, wrong input."""
+"""`finetune` on the command line: made subjects, a folder in MSD layout, where it starts, interruptions, wrong input."""
+
+import csv
+import re
+from pathlib import Path
 
 import pytest
 
 from tiny_msd import msd_layout
 from tiny_reports import Hashed
-from tiny_run import tiny_config, train
+from tiny_run import same_weights, tiny_config, train
+from voco_lite import load_volume
+from voco_lite.checkpoints import load_checkpoint
 from voco_lite.cli import Finetune, main
-from voco_lite.downstream import text_encoder
+from voco_lite.cli.finetuning import recipe
+from voco_lite.config import VolumeConfig
+from voco_lite.downstream import FinetuneConfig, fit, text_encoder
 from voco_lite.downstream.aligner import load_aligner
 from voco_lite.downstream.classifier import load_classifier
 from voco_lite.downstream.registrar import load_registrar
 from voco_lite.downstream.segmenter import load_segmenter
 
+ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--train.steps", "2", "--train.gauge-every", "0", "--train.device", "cpu", "--train.no-progress")
+COARSE = ("--preset", "ci", "--size", 16, 16, 16, "--patch-size", 16, 16, 16, "--train.batch-size", 2)
 
 
 def finetune(run_folder, *arguments, task="segmentation"):
     return main(["finetune", task, "--train.run-folder", str(run_folder), *TINY, *map(str, arguments)])
 
 
-def test_a_folder_in_msd_layout_is_learnt_from_a_pre_trained_checkpoint(tmp_path, capsys):
-    pre = tmp_path / "pre"
-    train(tiny_config(steps=1, run_folder=str(pre)))
-    code = finetune(
-        tmp_path / "run",
-        *("--from", pre / "final.pt", "--data", msd_layout(tmp_path / "data"), "--validation", 1, "--test", 1),
-        *("--patch-size", 32, 32, 32),
-    )
+@pytest.fixture(scope="module")
+def pre(tmp_path_factory):
+    """The run folder of a pre-training whose network and preparation no preset has."""
+    folder = tmp_path_factory.mktemp("pre") / "runs" / "run.1"
+    train(tiny_config(steps=1, run_folder=str(folder), norm="group", size=(32, 32, 16)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def boxes(tmp_path_factory):
+    return msd_layout(tmp_path_factory.mktemp("boxes") / "data")
+
+
+def kept_scores(run_folder):
+    with (run_folder / "test_scores.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_in_msd_layout_is_learnt_from_a_pre_trained_checkpoint(tmp_path, pre, boxes, capsys):
+    asked = ("--from", pre / "final.pt", "--data", boxes, "--validation", 1, "--test", 2, "--intensity", "ct-chest")
+    code = finetune(tmp_path, *asked, "--patch-size", 32, 32, 16)
     said = capsys.readouterr()
     assert code == 0, said.err
-    assert "validation Dice" in said.out and "box " in said.out
-    assert load_segmenter(tmp_path / "run").config.organs == ("box",)
+    assert "validation Dice" in said.out and "within 4 mm" in said.out
+    found = load_segmenter(tmp_path)
+    assert found.config.organs == ("box",)
+    assert (found.volume.size, found.volume.intensity) == ((32, 32, 16), "ct-chest")
+    rows = kept_scores(tmp_path)
+    assert len({row["subject"] for row in rows}) == 2
+    expected = sum(float(row["dice"]) for row in rows) / 2
+    assert re.search(r"^box +([\d.]+)", said.out, re.MULTILINE)[1] == f"{expected:.3f}"
+    assert {"organ", "hd95_mm", "surface_dice", "tolerance_mm"} < set(rows[0])
+
+
+def test_the_seed_of_the_training_does_not_decide_who_is_examined(tmp_path, boxes):
+    def examined(name, *seeds):
+        assert finetune(tmp_path / name, "--data", boxes, *COARSE, "--validation", 0, "--test", 2, *seeds) == 0
+        return {row["subject"] for row in kept_scores(tmp_path / name)}
+
+    first = examined("a")
+    assert examined("b", "--train.seed", 1) == first
+    assert examined("c", "--split-seed", 1) != first
+
+
+def test_the_lines_of_the_readme_segment_a_new_scan(tmp_path, boxes, monkeypatch):
+    [lines] = re.findall(r"^```py\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    run = re.search(r'load_segmenter\("(.*?)"\)', lines)[1]
+    assert finetune(run, "--data", boxes, *COARSE, "--validation", 0, "--test", 0) == 0
+    (tmp_path / "scan.nii.gz").write_bytes((boxes / "imagesTr" / "0.nii.gz").read_bytes())
+    exec(compile(lines, "README.md", "exec"), {})
+    assert load_volume("scan.nii.gz", labels="organs.nii.gz").labels.shape == (32, 32, 32)
+
+
+# Where it starts
+
+
+def test_from_scratch_has_network_and_preparation_of_the_run_and_fresh_weights_of_the_seed(pre):
+    start = Finetune(start=str(pre)).prepared_start()
+    control = Finetune(start=str(pre), from_scratch=True).prepared_start()
+    again = Finetune(start=str(pre), from_scratch=True).prepared_start()
+    assert control.config == start.config and control.config.norm == "group"
+    assert control.volume == start.volume and control.volume.size == (32, 32, 16)
+    assert not same_weights(control.encoder.state_dict(), start.encoder.state_dict())
+    assert same_weights(control.encoder.state_dict(), again.encoder.state_dict())
+    seeded = Finetune(start=str(pre), from_scratch=True, train=FinetuneConfig(seed=1)).prepared_start()
+    assert not same_weights(control.encoder.state_dict(), seeded.encoder.state_dict())
+
+
+def test_the_intensity_can_be_chosen_with_fresh_weights_and_with_a_checkpoint(pre):
+    fresh = Finetune(preset="ci", intensity="mr").prepared_start()
+    assert fresh.volume == VolumeConfig("mr", spacing=None, foreground=None, size=(48, 48, 48))
+    assert Finetune(start=str(pre), intensity="ct-chest").prepared_start().volume.intensity == "ct-chest"
+    assert Finetune(start=str(pre)).prepared_start().volume.intensity == "ct-abdomen"
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "segmentation-population-scratch"),
+        ({"from_scratch": True}, "segmentation-population-scratch"),
+        ({"start": "runs/laptop-1.5mm", "data": "my/Task09/"}, "segmentation-Task09-from-laptop-1.5mm"),
+        ({"start": "runs/one/final.pt"}, "segmentation-population-from-one"),
+        ({"start": "runs/one/checkpoints/step-00000200.pt"}, "segmentation-population-from-one-step-00000200"),
+        ({"start": "best.pt", "task": "registration"}, "registration-population-from-best"),
+        ({"start": "runs/one", "from_scratch": True}, "segmentation-population-scratch-as-one"),
+    ],
+)
+def test_runs_that_start_elsewhere_lie_elsewhere(options, name):
+    assert Finetune(**options).default_folder() == Path("runs") / name
+
+
+def test_another_start_in_the_same_folder_is_told_the_way_out(tmp_path, pre, boxes, capsys):
+    small = ("--data", boxes, "--patch-size", 32, 32, 16, "--validation", 0, "--test", 0, "--from", pre)
+    assert finetune(tmp_path, *small) == 0
+    assert finetune(tmp_path, *small, "--from-scratch") == 2
+    assert "--train.run-folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("above", [1, 2])
+def test_a_folder_of_runs_is_told_which_runs_it_holds(pre, capsys, above):
+    assert main(["finetune", "--from", str(pre.parents[above - 1])]) == 2
+    error = capsys.readouterr().err
+    assert "holds neither final.pt nor checkpoints" in error and f"{pre}: give one of these" in error
+
+
+# Interruptions
+
+
+@pytest.mark.parametrize("task", ["segmentation", "classification", "registration", "vision-language"])
+def test_every_task_stores_a_checkpoint_at_each_look_at_the_validation_subjects(task):
+    train = recipe(task).train
+    assert 0 < train.checkpoint_every == train.gauge_every < train.steps
+
+
+def test_an_interrupted_run_goes_on_from_its_newest_checkpoint(tmp_path, boxes, capsys, monkeypatch):
+    seen = []
+
+    def called(record, network):
+        seen.append(record["step"])
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    def run(folder):
+        steps = ("--train.steps", 4, "--train.log-every", 1, "--train.checkpoint-every", 2)
+        return finetune(folder, "--data", boxes, *COARSE, "--validation", 1, "--test", 0, *steps)
+
+    assert run(tmp_path / "whole") == 0
+    monkeypatch.setattr("voco_lite.downstream.fit", lambda task, config: fit(task, config, [called]))
+    assert run(tmp_path / "cut") == 130
+    assert "continues from the newest checkpoint" in capsys.readouterr().err
+    assert run(tmp_path / "cut") == 0
+    assert seen == [1, 2, 3, 3, 4]
+    ends = [load_checkpoint(tmp_path / name / "final.pt")["model"] for name in ("whole", "cut")]
+    assert same_weights(*ends)
+
+
+# Tasks
 
 
 def test_phantoms_are_learnt_from_scratch_with_a_linear_probe(tmp_path, capsys):
@@ -92,7 +228,7 @@ def test_a_folder_without_classes_cannot_be_classified(tmp_path, capsys):
     [
         ("segmentation", {"patch-size": "32 32 32", "train.batch-size": "8", "train.steps": "200"}),
         ("registration", {"size": "48 48 48", "train.batch-size": "1", "train.learning-rate": "0.002"}),
-        ("vision-language", {"size": "None", "train.batch-size": "16", "subjects": "64"}),
+        ("vision-language", {"size": "64 64 64", "train.batch-size": "16", "topics": "contrast_phase"}),
         ("classification", {"patch-size": "32 32 32", "train.batch-size": "2", "attribute": "contrast_phase"}),
     ],
 )
@@ -102,6 +238,30 @@ def test_each_task_has_defaults_of_its_own(task, defaults, capsys):
     for name, value in defaults.items():
         after = said.split(f"--{name} ", 1)[1]
         assert after.split("(default: ", 1)[1].startswith(f"{value})"), name
+
+
+@pytest.mark.parametrize(
+    ("task", "notebook"),
+    [
+        ("segmentation", "07_segment"),
+        ("classification", "08_classify"),
+        ("registration", "09_register"),
+        ("vision-language", "10_align"),
+    ],
+)
+def test_the_defaults_of_a_task_are_those_of_its_notebook(task, notebook):
+    source = (ROOT / "notebooks" / "_source" / f"{notebook}.py").read_text(encoding="utf-8")
+
+    def numbers(pattern):
+        return tuple(float(number) for number in re.search(pattern, source).groups())
+
+    command = recipe(task)
+    [steps] = numbers(r'STEPS = STEPS or {"laptop": (\d+)')
+    [looks] = numbers(r"gauge_every=max\(STEPS // (\d+), 1\)")
+    groups = numbers(r'{"laptop": \(\(?(\d+), (\d+), (\d+)\)')
+    assert (command.subjects, command.validation, command.test) == groups
+    assert (command.train.steps, command.train.gauge_every) == (steps, steps // looks)
+    assert (command.train.learning_rate,) == numbers(r"learning_rate=([\de.-]+),")
 
 
 @pytest.mark.parametrize("order", [("registration", "--from", "RUN"), ("--from", "RUN", "registration")])

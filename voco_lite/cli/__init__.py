@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:
-        print("error: interrupted. The same command continues from the newest checkpoint.", file=sys.stderr)
+        going_on = "The same command continues from the newest checkpoint, where there is one already."
+        print(f"error: interrupted. {going_on}", file=sys.stderr)
         return 130
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,15 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
-from voco_lite.config import PretrainConfig, Size
+from voco_lite.checkpoints import FINAL, step_path
+from voco_lite.config import Intensity, PretrainConfig, Size
 from voco_lite.downstream import FinetuneConfig
 
 if TYPE_CHECKING:
-    from voco_lite.downstream import Split, Start
-    from voco_lite.downstream.segmenter import OrganScore
-
-_VALIDATION_SEED, _TEST_SEED = 500, 1000
-_ORGANS = ("spleen", "liver", "urinary_bladder")  # those of notebooks 07 and 09
+    from voco_lite.downstream import Start
 
 
 TaskName = Literal["segmentation", "classification", "registration", "vision-language"]
@@ -26,16 +22,20 @@ TaskName = Literal["segmentation", "classification", "registration", "vision-lan
 
 @dataclass(frozen=True)
 class Finetune:
-    """Fine-tune a pre-trained encoder on labelled subjects; the same command continues an interrupted run.
+    """Fine-tune a pre-trained encoder on labelled subjects.
 
-    Each task has defaults of its own: `finetune TASK --help` shows them. Segmentation, classification and registration have
-    the settings of their notebooks.
+    The same command continues an interrupted run from its newest checkpoint. Each task has defaults of its own, the
+    settings of its notebook: `finetune TASK --help` shows them. Vision-language differs from its notebook: its scans have
+    a fixed size, which hides the body's shape, so that its reports speak of the contrast phase alone.
 
     Attributes:
         task: What is learnt.
-        start: Checkpoint or run folder of `pretrain` that the encoder comes from; left out: fresh weights, the same
-            network trained from scratch.
-        preset: Settings of the fresh network and of the preparation, where there is no checkpoint.
+        start: Checkpoint or run folder of `pretrain` that the encoder comes from; left out: fresh weights.
+        from_scratch: Take network and preparation from `--from`, and fresh weights of `train.seed`: the control of the
+            run that starts there.
+        preset: Settings of the network and of the preparation, where there is no checkpoint.
+        intensity: How intensities are prepared, such as "mr" for MR scans (see `VolumeConfig`); left out: as in the
+            pre-training, or of the preset. An encoder that was pre-trained on CT may start on MR, too.
         data: Made subjects, "population" (warps of one real CT) or "phantoms"; for segmentation, a folder in the layout
             of the Medical Segmentation Decathlon (dataset.json, imagesTr, labelsTr); for classification, a set of
             MedMNIST3D in its official parts, whole, such as "organmnist3d" or "organmnist3d_64" (needs the extra
@@ -43,211 +43,111 @@ class Finetune:
         subjects: How many made subjects to train on; a folder's rest is used whole.
         validation: Subjects that decide which weights are kept.
         test: Subjects that are examined at the end, once.
+        split_seed: Decides which subjects of a folder validate and which are examined, whatever `train.seed` is.
         organs: Names of the structures; left out: spleen, liver and bladder of made subjects, which learn within the
             default steps, and all of a folder. Registration does not learn from them, it is scored by them.
-        size: Voxels of made subjects along (x, y, z); left out: as in the pre-training.
+        size: Voxels of prepared scans along (x, y, z); left out: as in the pre-training, or of the preset.
         patch_size: Voxels of a training patch and of the sliding window; in classification and vision-language, of
             the crops that cover a scan.
         by_organ: Cut as many patches around each organ, and one in ten anywhere; else half of them around voxels of any
             organ.
-        attribute: What classification tells apart in made subjects: "lesion", "contrast_phase" or "body_shape".
-        topics: What the reports of vision-language talk about: "contrast_phase", "body_shape", "lesion", "organs".
+        attribute: What classification tells apart in made subjects: "contrast_phase", "lesion" or "body_shape". A
+            preparation to a fixed size, as most presets have it, hides the last (see notebook 08).
+        topics: What the reports of vision-language talk about: "contrast_phase", "lesion" and "organs", which notebook 10
+            found hardly visible, or "body_shape", which a preparation to a fixed size hides.
         train: How to train. Vision-language contrasts the scans of a batch with each other: take as many as fit into memory.
     """
 
     task: Positional[TaskName] = "segmentation"
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    from_scratch: bool = False
     preset: str = "laptop"
+    intensity: Intensity | None = None
     data: str = "population"
     subjects: int = 8
-    validation: int = 4
+    validation: int = 3
     test: int = 4
+    split_seed: int = 0
     organs: tuple[str, ...] = ()
     size: Size | None = None
-    patch_size: Size = (64, 64, 64)
+    patch_size: Size = (32, 32, 32)
     by_organ: bool = True
-    attribute: str = "lesion"
-    topics: tuple[str, ...] = ("contrast_phase", "lesion", "organs")
-    train: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(batch_size=2, learning_rate=1e-3))
+    attribute: str = "contrast_phase"
+    topics: tuple[str, ...] = ("contrast_phase",)
+    train: FinetuneConfig = field(default_factory=lambda: _training(steps=200, batch_size=8, learning_rate=3e-3))
 
     def run(self) -> None:
         """Fine-tune, then examine the test subjects and say where everything lies."""
-        from voco_lite.downstream import pretrained, untrained
+        from voco_lite.cli.learning import learn
 
         config = self.train
         if config.run_folder is None:
-            config = replace(config, run_folder=str(Path("runs") / f"{self.task}-{Path(self.data).name}"))
-        fresh = PretrainConfig.preset(self.preset)
-        start = untrained(fresh, config.seed) if self.start is None else pretrained(self.start)
-        if self.size is not None:
-            start = replace(start, volume=replace(start.volume, size=self.size))
-        learn = {
-            "segmentation": self._segment,
-            "classification": self._classify,
-            "registration": self._register,
-            "vision-language": self._align,
-        }
-        learn[self.task](start, config)
+            config = replace(config, run_folder=str(self.default_folder()))
+        learn(self, self.prepared_start(), config)
         print(f"Run folder: {config.run_folder}")
 
-    def _segment(self, start: Start, config: FinetuneConfig) -> None:
-        """Fine-tune for segmentation and print the scores, organ by organ."""
-        from voco_lite.downstream import fit
-        from voco_lite.downstream.segmentation import SegmentationConfig, SegmentationTask
-        from voco_lite.downstream.segmenter import examine
+    def default_folder(self) -> Path:
+        """Where a run lies that names no folder: another one for another task, data or start."""
+        start = "" if self.start is None else _run_name(Path(self.start))
+        how = f"from-{start}" if not self.from_scratch else f"scratch-as-{start}"
+        return Path("runs") / f"{self.task}-{Path(self.data).resolve().name}-{how if start else 'scratch'}"
 
-        split, named = self._split(start)
-        settings = SegmentationConfig(patch_size=self.patch_size, linear=config.mode == "linear-probe")
-        if self.by_organ:
-            settings = replace(settings, foreground_share=0.9, by_organ=True)
-        settings = replace(settings, organs=self.organs or named or _ORGANS)
-        task = SegmentationTask(start, split, settings, config.seed)
-        fitted = fit(task, config)
-        if fitted.score is not None:
-            print(f"validation Dice: {fitted.score:.3f} after step {fitted.best_step}")
-        _report(examine(task.network, settings, split.test))
-
-    def _classify(self, start: Start, config: FinetuneConfig) -> None:
-        """Fine-tune for classification and print accuracy and AUROC with their intervals.
+    def prepared_start(self) -> Start:
+        """The encoder and how scans are prepared for it.
 
         Raises:
-            ValueError: A folder, which says nothing about its subjects, or as `medmnist_split`.
-            FileNotFoundError: As `medmnist_split`.
+            FileNotFoundError, ValueError: As `pretrained`, or an unknown preset.
         """
-        from voco_lite.downstream import fit
-        from voco_lite.downstream.classes import GIVEN
-        from voco_lite.downstream.classification import ClassificationConfig, ClassificationTask
-        from voco_lite.downstream.classifier import Classifier, examine
-        from voco_lite.downstream.medmnist3d import MEDMNIST, medmnist_split
+        from voco_lite.downstream import pretrained, untrained
 
-        settings = ClassificationConfig(self.attribute, crop_size=self.patch_size, class_weights="balanced")
-        if self.data in MEDMNIST:
-            split, classes = medmnist_split(self.data)
-            settings = replace(settings, attribute=GIVEN, classes=classes)
+        if self.start is None:
+            start = untrained(PretrainConfig.preset(self.preset), self.train.seed)
         else:
-            self._require_made(
-                "Or a set of MedMNIST3D, such as organmnist3d; others are learnt from Python, with ClassificationTask."
-            )
-            split, _ = self._split(start)
-        task = ClassificationTask(start, split, settings, config.seed)
-        fitted = fit(task, config)
-        if fitted.score is not None:
-            print(f"validation, probability of the right class: {fitted.score:.3f} after step {fitted.best_step}")
-        if split.test:
-            found = examine(Classifier(task.network, settings, start.volume), split.test)
-            for name, estimate in (("accuracy", found.accuracy), ("AUROC", found.auroc)):
-                print(f"test {name:10}{estimate.value:.3f} (95 % {estimate.low:.3f} to {estimate.high:.3f})")
-
-    def _register(self, start: Start, config: FinetuneConfig) -> None:
-        """Fine-tune for registration and print errors against the known warps, beside those without a network.
-
-        Raises:
-            ValueError: A folder, whose scans do not know their warps.
-        """
-        from voco_lite.downstream import fit
-        from voco_lite.downstream.affine import no_displacement, register_affine
-        from voco_lite.downstream.registrar import examine
-        from voco_lite.downstream.registration import RegistrationConfig, RegistrationTask
-
-        self._require_made("Scans of your own are registered from Python, with RegistrationTask.")
-        split, _ = self._split(start)
-        settings = RegistrationConfig(organs=self.organs or _ORGANS)
-        task = RegistrationTask(start, split, settings, config.seed)
-        fitted = fit(task, config)
-        if fitted.score is not None:
-            print(f"validation Dice of warped labels: {fitted.score:.3f} after step {fitted.best_step}")
-        if split.test:
-            task.network.eval()
-            ways = {"no registration": no_displacement, "affine": register_affine, "network": task.register}
-            print(examine(ways, split.test, task.config.organs))
-
-    def _align(self, start: Start, config: FinetuneConfig) -> None:
-        """Bring scans and reports about them together and print how well each finds the other, against chance.
-
-        Raises:
-            ValueError: A folder, about whose scans nothing is known, or the text encoder is not installed.
-        """
-        from voco_lite.downstream import fit
-        from voco_lite.downstream.aligner import Aligner, examine
-        from voco_lite.downstream.text_encoder import MiniLM
-        from voco_lite.downstream.vision_language import VisionLanguageConfig, VisionLanguageTask
-
-        self._require_made("Reports are written about subjects whose making is known.")
-        settings, text_encoder = VisionLanguageConfig(self.topics, self.patch_size), MiniLM()
-        split, _ = self._split(start)
-        task = VisionLanguageTask(start, split, settings, text_encoder, config.seed)
-        fitted = fit(task, config)
-        if fitted.score is not None:
-            print(f"validation, probability of what is true: {fitted.score:.3f} after step {fitted.best_step}")
-        if split.test:
-            aligner = Aligner(task.network, settings, start.volume, text_encoder)
-            print(examine(aligner, split.test, ks=[k for k in (1, 3) if k == 1 or k < len(split.test)]))
-
-    def _require_made(self, instead: str) -> None:
-        if self.data not in ("population", "phantoms"):
-            raise ValueError(f'data must be "population" or "phantoms" for {self.task}, got {self.data}. {instead}')
-
-    def _split(self, start: Start) -> tuple[Split, tuple[str, ...]]:
-        """Subjects in their groups, and the organs that a folder names.
-
-        Raises:
-            FileNotFoundError: `data` is no folder.
-        """
-        from voco_lite import samples
-        from voco_lite.downstream import Split, split_subjects
-
-        if self.data in ("population", "phantoms"):
-            source: Any = "auto" if self.data == "population" else "phantom"
-            wanted = ((self.subjects, 0), (self.validation, _VALIDATION_SEED), (self.test, _TEST_SEED))
-            groups = [samples.population(n, start.volume, seed, source) if n else [] for n, seed in wanted]
-            return Split(*groups), ()
-        if not Path(self.data).is_dir():
-            raise FileNotFoundError(f'There is no folder {self.data}. Give one, or "population" or "phantoms".')
-        from voco_lite import load_volume
-        from voco_lite.benchmark import msd_folder
-
-        folder = msd_folder(self.data)
-        volumes = [load_volume(case.image, start.volume, case.label, folder.label_names) for case in folder.training]
-        organs = tuple(name for number, name in sorted(folder.label_names.items()) if number)
-        return split_subjects(volumes, self.validation, self.test, self.train.seed), organs
+            start = pretrained(self.start)
+            start = start.from_scratch(self.train.seed) if self.from_scratch else start
+        asked: dict[str, Any] = {"size": self.size, "intensity": self.intensity}
+        changes = {name: value for name, value in asked.items() if value is not None}
+        return replace(start, volume=replace(start.volume, **changes))
 
 
 def recipe(task: TaskName) -> Finetune:
     """The defaults of a task."""
     return {
-        "segmentation": Finetune(
-            patch_size=(32, 32, 32), train=FinetuneConfig(steps=200, batch_size=8, learning_rate=3e-3)
-        ),
+        "segmentation": Finetune(),
         "classification": Finetune(
             "classification",
             subjects=24,
             validation=6,
             test=16,
-            attribute="contrast_phase",
-            patch_size=(32, 32, 32),
-            train=FinetuneConfig(steps=60, batch_size=2, learning_rate=1e-3),
+            train=_training(steps=60, batch_size=2, learning_rate=1e-3, gauge_every=20),
         ),
         # Coarse scans let the same time hold many more steps.
         "registration": Finetune(
             "registration",
+            validation=2,
             size=(48, 48, 48),
-            train=FinetuneConfig(steps=300, batch_size=1, learning_rate=2e-3, warmup_steps=30),
+            train=_training(steps=300, batch_size=1, learning_rate=2e-3, warmup_steps=30, gauge_every=75),
         ),
         "vision-language": Finetune(
-            "vision-language", subjects=64, test=16, train=FinetuneConfig(batch_size=16, learning_rate=1e-3)
+            "vision-language",
+            subjects=128,
+            validation=16,
+            test=64,
+            size=(64, 64, 64),
+            train=_training(steps=100, batch_size=16, learning_rate=5e-3, encoder_rate=0.3, gauge_every=25),
         ),
     }[task]
 
 
-def _report(rows: Sequence[OrganScore]) -> None:
-    """Means over the test subjects, an organ a line."""
-    import numpy as np
+def _training(gauge_every: int = 50, **settings: Any) -> FinetuneConfig:
+    """With a checkpoint at every look at the validation subjects, so that an interrupted run loses little."""
+    return FinetuneConfig(gauge_every=gauge_every, checkpoint_every=gauge_every, **settings)
 
-    if rows:
-        print(f"{'test subjects':24}{'Dice':>8}{'HD95 mm':>9}{'surface':>9}")
-    for organ in dict.fromkeys(row.organ for row in rows):
-        found = np.array([(r.dice, r.hd95_mm, r.surface_dice) for r in rows if r.organ == organ])
-        known = found[~np.isnan(found[:, 0])]
-        if len(known):
-            dice, distance, surface = known.mean(0)
-            print(f"{organ:24}{dice:8.3f}{distance:9.1f}{surface:9.3f}")
+
+def _run_name(start: Path) -> str:
+    """A checkpoint or run folder, as part of a file name: that of the run, and the step where it is not the final one."""
+    path = start.resolve()
+    if path.name == FINAL:
+        return path.parent.name
+    folder, name = path.parent.parent, path.name.removesuffix(".pt")
+    return f"{folder.name}-{name}" if path.parent == step_path(folder, 0).parent else name

@@ -46,13 +46,23 @@ class Segmenter:
 
 @dataclass(frozen=True)
 class OrganScore:
-    """Scores of one organ of one subject; NaN where the subject does not show it."""
+    """Scores of one organ of one subject; NaN where the subject does not show it.
+
+    Attributes:
+        subject: Its source.
+        organ: Its name.
+        dice: Overlap, 0 to 1.
+        hd95_mm: 95th percentile of the distances between both surfaces.
+        surface_dice: Share of both surfaces that lies within the tolerance of the other.
+        tolerance_mm: The distance that counts as none there.
+    """
 
     subject: str
     organ: str
     dice: float
     hd95_mm: float
     surface_dice: float
+    tolerance_mm: float
 
 
 def load_segmenter(path: str | Path) -> Segmenter:
@@ -92,6 +102,7 @@ def examine(
         predicted = predict(network, subject, config.patch_size, config.overlap)
         truth = organ_classes(subject, config.organs)
         fit = measure_fit(predicted, truth, len(config.organs), subject.spacing, tolerance_mm)
-        for organ, *scores in zip(config.organs, fit.dice, fit.hd95_mm, fit.surface_dice, strict=True):
-            rows.append(OrganScore(subject.source, organ, *(float(score) for score in scores)))
+        found = zip(fit.dice.tolist(), fit.hd95_mm.tolist(), fit.surface_dice.tolist(), strict=True)
+        for organ, (dice, distance, surface) in zip(config.organs, found, strict=True):
+            rows.append(OrganScore(subject.source, organ, dice, distance, surface, tolerance_mm))
     return rows

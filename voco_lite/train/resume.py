@@ -86,7 +86,8 @@ def refuse_differences(stored: dict[str, Any], wanted: dict[str, Any], folder: P
         short = "; ".join(f"{n.removeprefix('config.')}: {before.get(n)} -> {now.get(n)}" for n in names[:8])
         raise ValueError(
             f"A resumed run must have the settings that it started with, but {folder} differs in {short}. "
-            "Use the stored settings (config.json there), or give another run_folder."
+            "Use the stored settings (config.json there) and the same start and data, or give another run_folder "
+            "(on the command line: --train.run-folder)."
         )
 
 

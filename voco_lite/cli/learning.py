@@ -1,0 +1,184 @@
+"""What `finetune` does for each task: who is learnt from, the fine-tuning, and the scores of the test subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from voco_lite.checkpoints import write_text
+
+if TYPE_CHECKING:
+    from voco_lite.cli.finetuning import Finetune
+    from voco_lite.downstream import FinetuneConfig, Split, Start, Task
+    from voco_lite.downstream.segmenter import OrganScore
+
+TEST_SCORES = "test_scores.csv"
+MADE = ("population", "phantoms")
+_VALIDATION_SEED, _TEST_SEED = 500, 1000
+_ORGANS = ("spleen", "liver", "urinary_bladder")  # those of notebooks 07 and 09
+
+
+def learn(asked: Finetune, start: Start, config: FinetuneConfig) -> None:
+    """Fine-tune and print the scores of the test subjects.
+
+    Where a score belongs to a subject or a pair (in all tasks but vision-language), each is kept in the run folder.
+
+    Args:
+        asked: The task, its subjects and its options.
+        start: The encoder and how scans are prepared for it.
+        config: How to train; with a run folder.
+
+    Raises:
+        ValueError: Data that the task cannot learn from, or options that do not fit it.
+        FileNotFoundError: `data` is no folder.
+    """
+    ways = {
+        "segmentation": _segment,
+        "classification": _classify,
+        "registration": _register,
+        "vision-language": _align,
+    }
+    ways[asked.task](asked, start, config)
+
+
+def _segment(asked: Finetune, start: Start, config: FinetuneConfig) -> None:
+    from voco_lite.downstream.segmentation import SegmentationConfig, SegmentationTask
+    from voco_lite.downstream.segmenter import examine
+
+    split, named = _split(asked, start)
+    settings = SegmentationConfig(patch_size=asked.patch_size, linear=config.mode == "linear-probe")
+    if asked.by_organ:
+        settings = replace(settings, foreground_share=0.9, by_organ=True)
+    settings = replace(settings, organs=asked.organs or named or _ORGANS)
+    task = SegmentationTask(start, split, settings, config.seed)
+    _fit(task, config, "validation Dice")
+    rows = examine(task.network, settings, split.test)
+    _report(rows)
+    _keep(rows, config)
+
+
+def _classify(asked: Finetune, start: Start, config: FinetuneConfig) -> None:
+    from voco_lite.downstream.classes import GIVEN
+    from voco_lite.downstream.classification import ClassificationConfig, ClassificationTask
+    from voco_lite.downstream.classifier import Classifier, examine
+    from voco_lite.downstream.medmnist3d import MEDMNIST, medmnist_split
+
+    settings = ClassificationConfig(asked.attribute, crop_size=asked.patch_size, class_weights="balanced")
+    if asked.data in MEDMNIST:
+        if asked.intensity is not None or asked.size is not None:
+            raise ValueError(
+                f"{asked.data} comes prepared by its authors, got intensity {asked.intensity} and size {asked.size}. "
+                "Leave out --intensity and --size."
+            )
+        split, classes = medmnist_split(asked.data)
+        settings = replace(settings, attribute=GIVEN, classes=classes)
+    else:
+        _require_made(
+            asked,
+            "Or a set of MedMNIST3D, such as organmnist3d; others are learnt from Python, with ClassificationTask.",
+        )
+        split, _ = _split(asked, start)
+    task = ClassificationTask(start, split, settings, config.seed)
+    _fit(task, config, "validation, probability of the right class")
+    if split.test:
+        found = examine(Classifier(task.network, settings, start.volume), split.test)
+        for name, estimate in (("accuracy", found.accuracy), ("AUROC", found.auroc)):
+            print(f"test {name:10}{estimate.value:.3f} (95 % {estimate.low:.3f} to {estimate.high:.3f})")
+        _keep(found.subjects, config)
+
+
+def _register(asked: Finetune, start: Start, config: FinetuneConfig) -> None:
+    """Scored by errors against the known warps, beside those without a network."""
+    from voco_lite.downstream.affine import no_displacement, register_affine
+    from voco_lite.downstream.registrar import examine
+    from voco_lite.downstream.registration import RegistrationConfig, RegistrationTask
+
+    _require_made(asked, "Scans of your own are registered from Python, with RegistrationTask.")
+    split, _ = _split(asked, start)
+    settings = RegistrationConfig(organs=asked.organs or _ORGANS)
+    task = RegistrationTask(start, split, settings, config.seed)
+    _fit(task, config, "validation Dice of warped labels")
+    if split.test:
+        task.network.eval()
+        ways = {"no registration": no_displacement, "affine": register_affine, "network": task.register}
+        found = examine(ways, split.test, task.config.organs)
+        print(found)
+        _keep(found.rows, config)
+
+
+def _align(asked: Finetune, start: Start, config: FinetuneConfig) -> None:
+    """Scored by how well reports and scans find each other, against chance."""
+    from voco_lite.downstream.aligner import Aligner, examine
+    from voco_lite.downstream.text_encoder import MiniLM
+    from voco_lite.downstream.vision_language import VisionLanguageConfig, VisionLanguageTask
+
+    _require_made(asked, "Reports are written about subjects whose making is known.")
+    settings, text_encoder = VisionLanguageConfig(asked.topics, asked.patch_size), MiniLM()
+    split, _ = _split(asked, start)
+    task = VisionLanguageTask(start, split, settings, text_encoder, config.seed)
+    _fit(task, config, "validation, probability of what is true")
+    if split.test:
+        aligner = Aligner(task.network, settings, start.volume, text_encoder)
+        print(examine(aligner, split.test, ks=[k for k in (1, 3) if k == 1 or k < len(split.test)]))
+
+
+def _require_made(asked: Finetune, instead: str) -> None:
+    if asked.data not in MADE:
+        raise ValueError(f'data must be "population" or "phantoms" for {asked.task}, got {asked.data}. {instead}')
+
+
+def _split(asked: Finetune, start: Start) -> tuple[Split, tuple[str, ...]]:
+    """Subjects in their groups, and the organs that a folder names."""
+    from voco_lite import samples
+    from voco_lite.downstream import Split, split_subjects
+
+    if asked.data in MADE:
+        source: Any = "auto" if asked.data == "population" else "phantom"
+        wanted = ((asked.subjects, 0), (asked.validation, _VALIDATION_SEED), (asked.test, _TEST_SEED))
+        groups = [samples.population(n, start.volume, seed, source) if n else [] for n, seed in wanted]
+        return Split(*groups), ()
+    if not Path(asked.data).is_dir():
+        raise FileNotFoundError(f'There is no folder {asked.data}. Give one, or "population" or "phantoms".')
+    from voco_lite import load_volume
+    from voco_lite.benchmark import msd_folder
+
+    folder = msd_folder(asked.data)
+    volumes = [load_volume(case.image, start.volume, case.label, folder.label_names) for case in folder.training]
+    return split_subjects(volumes, asked.validation, asked.test, asked.split_seed), folder.organs
+
+
+def _fit(task: Task, config: FinetuneConfig, score: str) -> None:
+    """Fine-tune, and say how well the kept weights do by this score."""
+    from voco_lite.downstream import fit
+
+    fitted = fit(task, config)
+    if fitted.score is not None:
+        print(f"{score}: {fitted.score:.3f} after step {fitted.best_step}")
+
+
+def _report(rows: Sequence[OrganScore]) -> None:
+    """Means over the test subjects, an organ a line."""
+    import numpy as np
+
+    if not rows:
+        return
+    print(f"{'test subjects':24}{'Dice':>8}{'HD95 mm':>9}{'surface':>9}")
+    for organ in dict.fromkeys(row.organ for row in rows):
+        found = np.array([(r.dice, r.hd95_mm, r.surface_dice) for r in rows if r.organ == organ])
+        known = found[~np.isnan(found[:, 0])]
+        if len(known):
+            dice, distance, surface = known.mean(0)
+            print(f"{organ:24}{dice:8.3f}{distance:9.1f}{surface:9.3f}")
+    print(f"On the prepared grid; surface: share of the surfaces that lie within {rows[0].tolerance_mm:g} mm.")
+
+
+def _keep(rows: Sequence[Any], config: FinetuneConfig) -> None:
+    """A table of the test subjects in the run folder, a score a row."""
+    from voco_lite.benchmark.running import rows_csv
+
+    if rows and config.run_folder is not None:
+        file = Path(config.run_folder) / TEST_SCORES
+        write_text(file, rows_csv(type(rows[0]), rows))
+        print(f"Case by case: {file}")
