@@ -77,6 +77,8 @@ def test_a_try_that_another_condition_has_is_kept_there():
         ({"train": {"mode": "half"}}, {}, "must be one of"),
         ({"head": "affine"}, {"reference": True}, "something that segmentation knows"),
         ({"pretrained_on": "ct"}, {}, "Leave out pretrained_on"),
+        ({"start": "pretrained", "pretraining": {"steps": 50}}, {"pretraining_steps": 1}, "alone, got"),
+        ({"start": "pretrained", "pretraining": {"train__batch_size": 16}}, {"pretraining_steps": 1}, "alone, got"),
     ],
 )
 def test_a_condition_with_another_budget_or_a_wrong_setting_is_refused(settings, fields, said):
@@ -102,6 +104,27 @@ def test_volumes_and_patches_differ_from_the_preset_as_a_protocol_says():
 def test_a_field_that_volumes_do_not_have_is_refused():
     with pytest.raises(ValueError, match="volume__colour"):
         plan_conditions(tiny(volume={"colour": 1}))
+
+
+def test_pre_training_on_the_ct_is_refused_where_its_warps_are_the_subjects():
+    from_ct = condition({"start": "pretrained", "pretrained_on": "ct"}, pretraining_steps=1)
+    assert plan_conditions(tiny(from_ct))
+    with pytest.raises(ValueError, match="test subjects could be among them"):
+        plan_conditions(tiny(from_ct, source="real"))
+
+
+def test_two_encoders_are_not_compared():
+    other = condition({"pretraining": {"norm": "group"}})
+    assert plan_conditions(tiny(other))
+    protocol = replace(tiny(other), comparisons=(("voco", "other"),))
+    with pytest.raises(ValueError, match="'voco' and 'other' must have the same encoder"):
+        plan_conditions(protocol)
+
+
+def test_a_scored_subject_without_an_organ_is_named_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(segmenting, "organ_classes", lambda subject, organs: torch.zeros(3))
+    with pytest.raises(ValueError, match=r"must show one of liver, got none in \['phantom"):
+        SegmentationRunner(tiny(), tmp_path)
 
 
 def test_a_folder_of_cases_has_no_first_seed():

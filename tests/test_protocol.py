@@ -123,7 +123,7 @@ def test_all_means_every_training_subject(protocol):
         ('[["voco", "scratch"]]', "[]", "comparisons must name a pair"),
         ('name = "scratch"', 'name = "voco"', "names of their own"),
         ("finetuning_steps = 300\npre", "finetuning_steps = 600\npre", "finetuning_steps must be the same"),
-        ("pretraining_steps = 800", "pretraining_steps = 800\ntrials = 5", "as many trials .* got 1 and 5"),
+        ("pretraining_steps = 800", "pretraining_steps = 800\ntrials = 5", "as many trials .* got 5 and 1"),
         ("pretraining_steps = 800", "pretrainings_steps = 800", "unknown fields"),
         ("name", "name name", "must be a protocol"),
     ],
@@ -142,8 +142,10 @@ def test_pretrained_conditions_have_one_budget(tmp_path):
 def test_a_tuned_scratch_and_references_make_it_fair(tmp_path):
     tuned = '[[conditions]]\nname = "scratch, tuned"\nfinetuning_steps = 300\ntrials = 5\n'
     bound = '[[conditions]]\nname = "coordinates"\nfinetuning_steps = 1\nreference = true\n'
-    text = TOML.replace("pretraining_steps = 800", "pretraining_steps = 800\ntrials = 5")
-    assert len(read(tmp_path, text + tuned + bound).conditions) == 4
+    text = TOML.replace("pretraining_steps = 800", "pretraining_steps = 800\ntrials = 5") + tuned + bound
+    assert len(read(tmp_path, text.replace('["voco", "scratch"]', '["voco", "scratch, tuned"]')).conditions) == 4
+    with pytest.raises(ValueError, match="as many trials"):
+        read(tmp_path, text)
 
 
 def test_too_few_subjects_are_refused(protocol):

@@ -27,6 +27,8 @@ from voco_lite.downstream.segmentation import SegmentationConfig
 
 # What one condition may change of the fine-tuning without another budget than the others'.
 FREE = frozenset({"learning_rate", "weight_decay", "warmup_steps", "clip_norm", "mode", "encoder_rate", "layer_decay"})
+# What pre-training costs, which a condition declares by its steps alone.
+_COSTS = ("steps", "batch_size", "accumulation", "seed")
 _BY_CELL = frozenset({"steps", "seed", "run_folder", "resume", "patience"})
 
 
@@ -148,7 +150,10 @@ def plan_conditions(protocol: Protocol) -> tuple[Material, dict[str, Plan]]:
     plans = [_plan(condition, material) for condition in protocol.conditions]
     fits = [(fit, place) for plan in plans for fit, place in _fits(plan)]
     kept = [tuple(next(place for fit, place in fits if fit == own) for own, _ in _fits(plan)) for plan in plans]
-    return material, {plan.condition.name: replace(plan, kept=places) for plan, places in zip(plans, kept, strict=True)}
+    named = {plan.condition.name: replace(plan, kept=places) for plan, places in zip(plans, kept, strict=True)}
+    for first, second in protocol.comparisons:
+        _require_one_encoder(named[first], named[second])
+    return material, named
 
 
 def _fits(plan: Plan) -> list[tuple[Any, tuple[Condition, int]]]:
@@ -166,6 +171,11 @@ def _plan(condition: Condition, material: Material) -> Plan:
         (recipe.start == "pretrained") == (condition.pretraining_steps > 0),
         f'{where} must have start = "pretrained" where pretraining_steps is above 0 and only there, got '
         f"{recipe.start!r} and {condition.pretraining_steps}. Correct one of them.",
+    )
+    require(
+        recipe.pretrained_on == "own" or material.source != "real",
+        f'{where} must not have pretrained_on = "ct" where the subjects are warps of that CT: test subjects could be among '
+        "them. Leave it out.",
     )
     require(
         recipe.pretrained_on == "own" or recipe.start == "pretrained",
@@ -189,10 +199,27 @@ def _plan(condition: Condition, material: Material) -> Plan:
         "needs none.",
     )
     changes = {"steps": max(condition.pretraining_steps, 1), "gauge_every": 0, "checkpoint_every": 0, "progress": False}
-    pretraining = material.pretraining.changed(**{**changes, **recipe.pretraining})
+    planned = material.pretraining.changed(**changes)
+    pretraining = planned.changed(**recipe.pretraining)
+    costs = [[getattr(config.train, name) for name in _COSTS] for config in (planned, pretraining)]
+    require(
+        costs[0] == costs[1],
+        f"{where} must leave the {', '.join(_COSTS)} of pre-training alone, got {costs[1]} for {costs[0]}. Its length is "
+        "pretraining_steps.",
+    )
     shared = {"steps": condition.finetuning_steps, "progress": False, **material.train, **recipe.train}
     trains = tuple(_finetuning({**shared, **changes}, where) for changes in recipe.tries or ({},))
     return Plan(condition, recipe, pretraining, trains)
+
+
+def _require_one_encoder(first: Plan, second: Plan) -> None:
+    """Both of a comparison, where both look at the image."""
+    encoders = [plan.pretraining.encoder for plan in (first, second) if plan.recipe.start != "coordinates"]
+    require(
+        len(encoders) < 2 or encoders[0] == encoders[1],
+        f"{first.condition.name!r} and {second.condition.name!r} must have the same encoder to be compared, got two. Add a "
+        "condition with the encoder of the first.",
+    )
 
 
 def _finetuning(values: dict[str, Any], where: str) -> FinetuneConfig:

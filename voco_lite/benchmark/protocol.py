@@ -194,13 +194,13 @@ class Protocol:
             len(set(pretrained.values())) <= 1,
             f"pretraining_steps must be the same for all pre-trained conditions, got {pretrained}. Level them.",
         )
-        tuned = max((c.trials for c in equal if c.pretraining_steps), default=1)
-        fair = max((c.trials for c in equal if not c.pretraining_steps), default=tuned)
-        require(
-            fair >= tuned,
-            f"A condition without pre-training must have as many trials as those with, got {fair} and {tuned}. "
-            "Add a tuned scratch.",
-        )
+        trials = {condition.name: condition.trials for condition in equal}
+        for first, second in self.comparisons:
+            require(
+                trials.get(first, 0) == trials.get(second, 0) or not {first, second} <= set(trials),
+                f"{first!r} and {second!r} must have as many trials to be compared, got {trials.get(first)} and "
+                f"{trials.get(second)}. Add a tuned scratch.",
+            )
 
 
 def find_protocol(name: str) -> Path:

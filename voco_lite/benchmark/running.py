@@ -174,7 +174,7 @@ def _rows(cell: Cell, scores: Mapping[str, Mapping[str, float]]) -> list[Score]:
         require(
             not missing and not unknown,
             f"{cell.condition.name} must score each subject by {metric}, got {sorted(missing)[:3]} missing and "
-            f"{sorted(unknown)[:3]} that were not asked for. Say in the protocol what a failed subject scores.",
+            f"{sorted(unknown)[:3]} that were not asked for. Correct the runner.",
         )
     return [
         Score(

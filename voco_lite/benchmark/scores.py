@@ -45,7 +45,7 @@ class Score:
         if not math.isfinite(self.score):
             raise ValueError(
                 f"score of subject {self.subject} ({self.condition}) must be finite, got {self.score}. "
-                "Say in the protocol what an empty class or a failed run scores."
+                "Leave out subjects that cannot be scored, such as those that show no organ."
             )
 
 

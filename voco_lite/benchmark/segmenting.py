@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,9 @@ import torch.nn.functional as F
 from voco_lite.benchmark.cells import CellRunner
 from voco_lite.benchmark.conditions import Plan
 from voco_lite.benchmark.planning import Cell
+from voco_lite.benchmark.protocol import Protocol
 from voco_lite.config import Size
+from voco_lite.config.plain import require
 from voco_lite.downstream import score_subjects
 from voco_lite.downstream.dense_probe import DenseProbe, DenseProbeConfig
 from voco_lite.downstream.metrics import Classes, dice
@@ -28,7 +31,23 @@ _CROPS = 64  # of each subject
 
 
 class SegmentationRunner(CellRunner):
-    """Scores subjects by the mean Dice of their organs."""
+    """Scores subjects by the mean Dice of their organs.
+
+    Raises:
+        ValueError: As `CellRunner`, or a subject to be scored that shows no organ, and so has no Dice.
+    """
+
+    def __init__(self, protocol: Protocol, folder: str | Path, data: str | Path | None = None) -> None:
+        super().__init__(protocol, folder, data)
+        split = protocol.assign(list(self.subjects))
+        empty = [
+            n for n in split.validation + split.test if not organ_classes(self.subjects[n], self.material.organs).any()
+        ]
+        require(
+            not empty,
+            f"Subjects that are scored must show one of {', '.join(self.material.organs)}, got none in {empty[:3]}. Leave "
+            "them out, or name other organs.",
+        )
 
     def __call__(self, cell: Cell) -> dict[str, dict[str, float]]:
         """Mean Dice over the organs, by subject; of frozen features also the share of crops that are recognised."""
