@@ -21,11 +21,18 @@ def first_look(steps, scores, target):
     return steps[scores >= target][0]
 
 
+def passed(steps, scores, target):
+    """Right but for a score that equals the target."""
+    at = next(i for i, score in enumerate(scores) if score > target)
+    return np.interp(target, scores[at - 1 : at + 1], steps[at - 1 : at + 1])
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
         (interpolated, "✓"),
         (first_look, "first look"),
+        (passed, "equals the target"),
         (lambda steps, scores, target: steps[scores < target][0], "✗"),
         (lambda steps, scores, target: steps[scores >= target][0] - 1, "✗"),
         (lambda steps, scores, target: None, "○"),

@@ -68,14 +68,14 @@ viewers.side_by_side(examples, list(settings.classes), plane="coronal")
 # **What you should see:** the vessels and the kidneys light up and fade again, from phase to phase.
 #
 # ### Exercise 8.1 · The level to beat
-# `learnt` and `asked` are the classes of the training and of the test subjects, as numbers. Which accuracy has whoever
-# always says the class that is most frequent in training?
+# `learnt` and `asked` are the classes of the training and of the test subjects: NumPy arrays of whole numbers. Which accuracy
+# has whoever always says the class that is most frequent in training?
 
 
 # %%
 def my_level(learnt, asked):
     # solution
-    return (asked == learnt.mode().values).double().mean()
+    return (asked == np.bincount(learnt).argmax()).mean()
     # end solution
 
 
@@ -90,15 +90,19 @@ checks.expect("AUROC of a constant", auroc(asked, constant), between=(0.5, 0.5))
 
 # %% [markdown]
 # ### Exercise 8.2 · AUROC by pairs
-# `scores` say how sure a classifier is that a subject is positive; `positive` says which are. Return the share of pairs of
-# a positive and a negative subject in which the positive one has the higher score; equal scores count half.
+# `scores` say how sure a classifier is that a subject is positive; `positive` says which are (NumPy arrays, of numbers and of
+# booleans). Return the share of pairs of a positive and a negative subject in which the positive one has the higher score;
+# equal scores count half.
+#
+# This is the AUROC of two classes. With several, as below, each class is positive once, against the rest, and the areas are
+# averaged.
 
 
 # %%
 def my_auroc(scores, positive):
     # solution
     apart = scores[positive][:, None] - scores[~positive][None]
-    return ((apart > 0).double() + 0.5 * (apart == 0).double()).mean()
+    return (apart > 0).mean() + 0.5 * (apart == 0).mean()
     # end solution
 
 
@@ -138,7 +142,8 @@ for name, (right, area) in results.items():
     print(f"{name:24}{right:10.2f}{area:8.2f}")
 
 # %% [markdown]
-# **What you should see:** compare each row with the two others of its kind. A contrast phase is a matter of brightness, so
+# **What you should see:** compare each row with the two others of its kind. The AUROC is the mean over the classes, each
+# against the rest; 0.5 is chance. A contrast phase is a matter of brightness, so
 # that plain intensities may do as well as any encoder: a task on which pre-training has little to prove.
 #
 # ## 3 · Fine-tune

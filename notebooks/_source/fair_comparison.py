@@ -21,7 +21,6 @@ from pathlib import Path
 
 import ipywidgets
 import numpy as np
-import torch
 
 import voco_lite as vl
 from voco_lite import benchmark, checks, viewers
@@ -47,14 +46,14 @@ print(f"{'mean':10}{0.8 + first.mean():8.3f}{0.8 + second.mean():8.3f}{(first - 
 # so compare *differences* on the same subjects, never two separate means.
 #
 # ### Exercise 1 · Write the paired t
-# `differences` holds one number a subject. Return their mean in standard errors: the mean over (the standard deviation over
-# the root of their number).
+# `differences` is a NumPy array with one number a subject. Return their mean in standard errors: the mean over (the standard
+# deviation over the root of their number). The standard deviation of a sample divides by n - 1: `ddof=1`.
 
 
 # %%
 def my_t(differences):
     # solution
-    return differences.mean() / (differences.std() / len(differences) ** 0.5)
+    return differences.mean() / (differences.std(ddof=1) / len(differences) ** 0.5)
     # end solution
 
 
@@ -143,15 +142,15 @@ checks.expect("any false winner, corrected", any_corrected, between=(0.0, 0.12),
 
 # %% [markdown]
 # ### Exercise 2 · Write Holm's correction
-# Sort the p-values. Multiply the smallest by their number n, the next by n - 1, and so on. No value may end below one
-# before it, and none above 1. Return them in the order that was given.
+# `p` is a NumPy array of p-values. Sort them. Multiply the smallest by their number n, the next by n - 1, and so on. No value
+# may end below one before it, and none above 1. Return them in the order that was given.
 
 
 # %%
 def my_holm(p):
     # solution
     order = p.argsort()
-    corrected = torch.cummax(p[order] * torch.arange(len(p), 0, -1), 0).values.clamp(max=1)
+    corrected = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
     return corrected[order.argsort()]
     # end solution
 
@@ -197,4 +196,5 @@ explorer.picture.save(Path(OUT) / "power.png")
 # * Correct for all comparisons that you looked at.
 # * Before you measure, ask which difference you could find. Six volumes decide nothing below that.
 #
-# **Next.** `python -m voco_lite benchmark --help`, which refuses a verdict where there are too few subjects or seeds.
+# **Next.** *fewer_labels* reads a benchmark that was decided this way. `python -m voco_lite benchmark --help` computes one of
+# your own, and refuses a verdict where there are too few subjects or seeds.

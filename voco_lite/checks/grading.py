@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 RIGHT, WRONG, OPEN = "✓", "✗", "○"
 _NOT_YET = "not written yet."
+_MEAN_OF_BOOLEANS = "PyTorch takes no mean of booleans or whole numbers: write `.double()` before `.mean()`."
 _NOTHING_RETURNED = "not written yet: nothing is returned so far. If you wrote it, does it end with `return`?"
 
 
@@ -88,26 +90,47 @@ def grade(exercise: Exercise, answer: Any) -> tuple[str, str]:
     if not callable(answer):
         kind = type(answer).__name__
         return WRONG, f"expected a function, got {kind}. Hand over the function itself: its name without brackets."
+    try:
+        cases, found = _answers(exercise, answer)
+    except NotImplementedError:
+        return OPEN, _NOT_YET
+    except (Exception, SystemExit) as error:
+        return WRONG, _raised(error)
     results = []
-    for untouched, case in zip(exercise.cases(), exercise.cases(), strict=True):
-        try:
-            result = _run(answer, case)
-        except NotImplementedError:
-            return OPEN, _NOT_YET
-        except (Exception, SystemExit) as error:
-            return WRONG, f"it raised {type(error).__name__}: {error}{_line(error)}"
+    for untouched, case, result in zip(exercise.cases(), cases, found, strict=True):
         if _is_open(result):
             return OPEN, _NOTHING_RETURNED
         if not _same_inputs(case, untouched):
             return (
                 WRONG,
-                "it changes its input. Make a new tensor: no `x += …`, no `x[…] = …`, no methods that end in `_`.",
+                "it changes its input. Make a new one: no `x += …`, no `x[…] = …`, no methods that end in `_`.",
             )
         hint = exercise.inspect(result, *case) if exercise.inspect else None
         if hint:
             return WRONG, hint
         results.append(_numbers(result))
     return _compare(exercise, results)
+
+
+def _answers(exercise: Exercise, answer: Callable[..., Any]) -> tuple[Sequence[tuple[Any, ...]], list[Any]]:
+    """The cases, and what the answer returns; an answer for NumPy, which raises on tensors, is given arrays instead.
+
+    Raises:
+        Whatever the answer raised on the cases as they are.
+    """
+    cases = exercise.cases()
+    try:
+        return cases, [_run(answer, case) for case in cases]
+    except NotImplementedError:
+        raise
+    except (Exception, SystemExit):
+        if exercise.inspect is None:  # it looks at gradients, which arrays do not have
+            arrays = [
+                tuple(x.detach().numpy() if isinstance(x, Tensor) else x for x in case) for case in exercise.cases()
+            ]
+            with suppress(Exception, SystemExit):
+                return arrays, [_run(answer, case) for case in arrays]
+        raise
 
 
 def _compare(exercise: Exercise, results: list[Tensor | None]) -> tuple[str, str]:
@@ -133,6 +156,12 @@ def _is_open(answer: Any) -> bool:
     return answer is None or answer is Ellipsis
 
 
+def _raised(error: BaseException) -> str:
+    if isinstance(error, RuntimeError) and "could not infer output dtype" in str(error):
+        return f"it raised {type(error).__name__}: {_MEAN_OF_BOOLEANS}{_line(error)}"
+    return f"it raised {type(error).__name__}: {error}{_line(error)}"
+
+
 def _line(error: BaseException) -> str:
     """Where the learner's own code stood when it raised."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
@@ -140,8 +169,8 @@ def _line(error: BaseException) -> str:
 
 
 def _same_inputs(case: tuple[Any, ...], untouched: tuple[Any, ...]) -> bool:
-    pairs = [(a, b) for a, b in zip(case, untouched, strict=True) if isinstance(a, Tensor)]
-    return all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
+    pairs = [(a, b) for a, b in zip(case, untouched, strict=True) if isinstance(a, Tensor | np.ndarray)]
+    return all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in pairs)
 
 
 def _numbers(result: Any) -> Tensor | None:

@@ -19,13 +19,19 @@ def steps_to_target(answer: Any) -> None:
             (steps, torch.tensor([0.1, 0.3, 0.4, 0.5]), 0.35),
             (steps, torch.tensor([0.2, 0.6, 0.5, 0.7]), 0.55),
             (torch.arange(1.0, 9.0), torch.tensor([0.1, 0.5, 0.2, 0.25, 0.3, 0.35, 0.41, 0.6]), 0.4),
+            (steps, torch.tensor([0.25, 0.5, 0.375, 0.75]), 0.5),  # exactly at the target, then below it again
         ]
+
+    def beyond(scores: Tensor, target: float) -> int:
+        return int((scores > target).nonzero()[0])
 
     exercise = Exercise(
         name="1 How fast?",
-        right=_crossing,
+        right=lambda steps, scores, target: _crossing(steps, scores, target, _first(scores, target)),
         cases=cases,
         mistakes=(
+            Mistake("a score that equals the target has reached it: `>=`, not `>`.",
+                    lambda steps, scores, target: _crossing(steps, scores, target, beyond(scores, target))),
             Mistake("this is the first look at which the target was passed. The line crossed it earlier: interpolate.",
                     lambda steps, scores, target: steps[_first(scores, target)]),
             Mistake("this is the last look before the target. The line crosses it later: interpolate.",
@@ -42,8 +48,7 @@ def _first(scores: Tensor, target: float) -> int:
     return int((scores >= target).nonzero()[0])
 
 
-def _crossing(steps: Tensor, scores: Tensor, target: float) -> Tensor:
-    at = _first(scores, target)
+def _crossing(steps: Tensor, scores: Tensor, target: float, at: int) -> Tensor:
     share = (target - scores[at - 1]) / (scores[at] - scores[at - 1])
     return steps[at - 1] + share * (steps[at] - steps[at - 1])
 

@@ -6,8 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy import ndarray
 
 from voco_lite.benchmark import holm
 from voco_lite.checks.grading import Exercise, Mistake, check
@@ -17,24 +16,26 @@ def paired_t(answer: Any) -> None:
     """Fair comparison 1: a mean difference in standard errors."""
 
     def cases() -> list[tuple[Any, ...]]:
-        make = torch.Generator().manual_seed(1)
-        return [(0.05 * torch.randn(n, generator=make) + 0.02,) for n in (6, 12)]
+        rng = np.random.default_rng(1)
+        return [(rng.normal(mean, 0.05, n),) for n, mean in ((6, 0.05), (12, -0.05))]
 
     exercise = Exercise(
         name="1 The paired t",
-        right=lambda d: d.mean() / (d.std() / len(d) ** 0.5),
+        right=lambda d: d.mean() / (d.std(ddof=1) / len(d) ** 0.5),
         cases=cases,
         mistakes=(
             Mistake("divide by the standard deviation of the *mean*: that of the differences over the root of their number.",
+                    lambda d: d.mean() / d.std(ddof=1)),
+            Mistake("the standard deviation of a sample divides by n - 1, not by n: NumPy's std does so with ddof=1.",
+                    lambda d: d.mean() / (d.std() / len(d) ** 0.5)),
+            Mistake("divide by the standard deviation of the *mean*, and take n - 1 of a sample: NumPy's std with ddof=1.",
                     lambda d: d.mean() / d.std()),
-            Mistake("the standard deviation of a sample divides by n - 1, as torch's std does by default.",
-                    lambda d: d.mean() / (d.std(correction=0) / len(d) ** 0.5)),
             Mistake("this is divided by the variance. Take its root, the standard deviation.",
-                    lambda d: d.mean() / (d.var() / len(d) ** 0.5)),
+                    lambda d: d.mean() / (d.var(ddof=1) / len(d) ** 0.5)),
             Mistake("divide by the root of the number of subjects, not by the number.",
-                    lambda d: d.mean() / (d.std() / len(d))),
+                    lambda d: d.mean() / (d.std(ddof=1) / len(d))),
             Mistake("the sign says which condition is ahead. Keep it.",
-                    lambda d: (d.mean() / (d.std() / len(d) ** 0.5)).abs()),
+                    lambda d: abs(d.mean() / (d.std(ddof=1) / len(d) ** 0.5))),
         ),
         well_done="how many standard errors the mean difference lies from 0.",
     )  # fmt: skip
@@ -46,29 +47,28 @@ def step_down(answer: Any) -> None:
 
     def cases() -> list[tuple[Any, ...]]:
         values = ([0.04, 0.001, 0.03, 0.2], [0.02, 0.011, 0.9], [0.7, 0.6])
-        return [(torch.tensor(p, dtype=torch.float64),) for p in values]
+        return [(np.array(p),) for p in values]
 
-    def ranked(p: Tensor) -> tuple[Tensor, Tensor]:
-        order = p.argsort()
-        return order, p[order] * torch.arange(len(p), 0, -1)
+    def multiplied(p: ndarray) -> ndarray:
+        return np.sort(p) * np.arange(len(p), 0, -1)
 
-    def unordered(p: Tensor, corrected: Tensor) -> Tensor:
-        return torch.empty_like(p).index_put((p.argsort(),), corrected)
+    def unordered(p: ndarray, corrected: ndarray) -> ndarray:
+        return corrected[p.argsort().argsort()]
 
     exercise = Exercise(
         name="2 Holm's correction",
-        right=lambda p: torch.as_tensor(holm(p.numpy())),
+        right=holm,
         cases=cases,
         mistakes=(
             Mistake("this is Bonferroni's: valid, but it gives away power. The larger p-values need a smaller factor.",
-                    lambda p: (p * len(p)).clamp(max=1)),
-            Mistake("a larger p-value must never end below a smaller one: carry the largest so far along (cummax).",
-                    lambda p: unordered(p, ranked(p)[1].clamp(max=1))),
-            Mistake("a p-value is at most 1. Clamp.", lambda p: unordered(p, ranked(p)[1].cummax(0).values)),
+                    lambda p: (p * len(p)).clip(max=1)),
+            Mistake("a larger p-value must never end below a smaller one: carry the largest so far along.",
+                    lambda p: unordered(p, multiplied(p).clip(max=1))),
+            Mistake("a p-value is at most 1. Clip.", lambda p: unordered(p, np.maximum.accumulate(multiplied(p)))),
             Mistake("these are in the order of the sorted p-values. Put them back into the order that was given.",
-                    lambda p: ranked(p)[1].cummax(0).values.clamp(max=1)),
+                    lambda p: np.maximum.accumulate(multiplied(p)).clip(max=1)),
             Mistake("the smallest p-value gets the largest factor, the number of comparisons.",
-                    lambda p: unordered(p, (p.sort().values * torch.arange(1, len(p) + 1)).cummax(0).values.clamp(max=1))),
+                    lambda p: unordered(p, np.maximum.accumulate(np.sort(p) * np.arange(1, len(p) + 1)).clip(max=1))),
         ),
         well_done="in a family of comparisons, the risk of even one false winner stays at 5 %.",
     )  # fmt: skip
