@@ -33,6 +33,30 @@ def test_the_newest_model_of_the_size_is_found_beside_or_below(tmp_path):
     assert checkpoint_of_05("laptop", here).samefile(beside)
 
 
+@pytest.mark.parametrize("here", [".", "notebooks", "notebooks/solutions", "runs/07_segment"])
+@pytest.mark.parametrize("name", ["05_pretrain", "demo"])
+def test_a_model_in_the_repository_s_runs_is_found_from_where_notebooks_work(tmp_path, here, name):
+    (tmp_path / here).mkdir(parents=True, exist_ok=True)
+    model = made(tmp_path / "runs" / name / "laptop-800-steps-24-subjects-seed-0", 5)
+    made(tmp_path / "runs" / f"{name}.before" / "laptop-800-steps-24-subjects-seed-0", 1)
+    assert checkpoint_of_05("laptop", tmp_path / here).samefile(model)
+    assert checkpoint_of_05("ci", tmp_path / here) is None
+
+
+@pytest.mark.parametrize("own_minutes", [2, 8])
+def test_between_the_demo_and_a_run_of_one_s_own_the_newer_is_taken(tmp_path, own_minutes):
+    own = made(tmp_path / "notebooks" / "runs" / "05_pretrain" / "laptop-10-steps", own_minutes)
+    demo = made(tmp_path / "runs" / "demo" / "laptop-800-steps", 5)
+    found = checkpoint_of_05("laptop", tmp_path / "notebooks")
+    assert found.samefile(own if own_minutes < 5 else demo)
+
+
+def test_an_unfinished_newer_demo_is_passed_over(tmp_path):
+    own = made(tmp_path / "runs" / "05_pretrain" / "laptop-800-steps", 5)
+    (tmp_path / "runs" / "demo" / "laptop-800-steps" / "checkpoints").mkdir(parents=True)
+    assert checkpoint_of_05("laptop", tmp_path / "runs" / "demo").samefile(own)
+
+
 def test_a_run_without_a_final_model_is_passed_over(tmp_path):
     (tmp_path / "runs" / "05_pretrain" / "ci-30-steps" / "checkpoints").mkdir(parents=True)
     assert checkpoint_of_05("ci", tmp_path) is None

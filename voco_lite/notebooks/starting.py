@@ -9,17 +9,18 @@ if TYPE_CHECKING:
     from voco_lite.config import PretrainConfig
     from voco_lite.downstream import Start
 
-# From a working folder: of notebooks that are open in Jupyter; of those that `notebooks run` put side by side.
-_PLACES = ("runs/05_pretrain", "../05_pretrain")
+# Jupyter works in notebooks/ or notebooks/solutions/, `notebooks run` in runs/NAME, and `make demo` ran 05 in runs/demo.
+_LEVELS = (".", "..", "../..")  # from the working folder up to that of the repository
+_PLACES = ("../05_pretrain", *(f"{level}/runs/{name}" for level in _LEVELS for name in ("05_pretrain", "demo")))
 _SHORT = {"laptop": (150, 8), "ci": (4, 4)}  # steps and subjects of a pre-training that takes the place of 05's
 
 
 def checkpoint_of_05(size: str, folder: str | Path = ".") -> Path | None:
-    """The newest model that notebook 05 made at a size; None where there is none.
+    """The newest finished model that notebook 05 made at a size, by itself or in `make demo`; None where there is none.
 
     Args:
         size: "laptop" or "ci".
-        folder: The working folder of the notebook that asks.
+        folder: The working folder of the notebook that asks; `runs` is looked for in it and in the two folders above.
     """
     found = [file for place in _PLACES for file in (Path(folder) / place).glob(f"{size}-*/final.pt")]
     return max(found, key=lambda file: file.stat().st_mtime, default=None)
