@@ -275,4 +275,5 @@ vl.notebooks.write_results(
 #   the labels.
 # * Use more than one gauge, and held-out subjects.
 #
-# **Next.** Pre-train on your own volumes: `python -m voco_lite pretrain --data FOLDER`, and watch the same gauges.
+# **Next.** Pre-train on your own volumes: `python -m voco_lite pretrain --data FOLDER`, and watch the same gauges. Or 07,
+# where a pre-trained encoder learns to find organs.

@@ -79,7 +79,7 @@ checks.expect("share of voxels that are right if nothing is found", 1 - share, b
 # common over the sum of both sizes, from 0 (nothing in common) to 1 (equal).
 #
 # ### Exercise 7.1 · Write the Dice
-# `predicted` and `truth` are masks (booleans) of one organ.
+# `predicted` and `truth` are masks (tensors of booleans) of one organ.
 
 
 # %%
@@ -121,16 +121,17 @@ picture
 # subjects are kept.
 #
 # ## 5 · The test subjects
-# Now, once. Beside the Dice stands the *HD95*: how far, in mm, the worst twentieth of the surface is off.
+# Now, once. Beside the Dice stands the *HD95* of the pre-trained network: all but the worst twentieth of the surface is off
+# by at most so many mm.
 
 # %%
 rows = {name: examine(task.network, settings, split.test) for name, task in tasks.items()}
-print(f"{'Dice':16}" + "".join(f"{name:>15}" for name in rows) + f"{'HD95, mm':>13}")
+print(f"{'Dice':16}" + "".join(f"{name:>15}" for name in rows) + f"{'HD95 in mm, pre-trained':>27}")
 for organ in ORGANS:
     found = {name: [row for row in scores if row.organ == organ] for name, scores in rows.items()}
     dice = [np.nanmean([row.dice for row in scores]) for scores in found.values()]
     far = np.nanmean([row.hd95_mm for row in found["pre-trained"]])
-    print(f"{organ:16}" + "".join(f"{value:15.2f}" for value in dice) + f"{far:13.0f}")
+    print(f"{organ:16}" + "".join(f"{value:15.2f}" for value in dice) + f"{far:27.0f}")
 means = {name: float(np.nanmean([row.dice for row in scores])) for name, scores in rows.items()}
 print(f"{'mean':16}" + "".join(f"{value:15.2f}" for value in means.values()))
 

@@ -5,8 +5,8 @@
 # has to label anything for that. A network looks at both scans and says for each voxel how far to go; it is right when
 # the bent scan looks like the other one, and when neighbours go nearly the same way.
 #
-# **Goals.** Fine-tune for registration without labels; judge a displacement by distances in mm, by organs and by folding;
-# know what an affine map does already, and start from it.
+# **Goals.** Fine-tune for registration by a loss that needs no labels; judge a displacement by distances in mm, by organs and
+# by folding; know what an affine map does already, and start from it.
 #
 # **Prerequisites.** Notebook 05. Where its checkpoint is missing, a short pre-training takes its place.
 #
@@ -66,8 +66,8 @@ viewers.side_by_side([pair.moving, pair.fixed], ["moving", "fixed"], plane="coro
 #
 # ### Exercise 9.1 · Write the target error
 # A displacement field u says: what lies at voxel p of the fixed scan lies at p + u of the moving one. Points `fixed`,
-# the field's values there (`found`) and the true matches `moving` are in voxels, one row each. Return the mean distance
-# from where the points end to where they belong, in mm; `spacing` is the size of a voxel along each axis.
+# the field's values there (`found`) and the true matches `moving` are tensors in voxels, one row each. Return the mean
+# distance from where the points end to where they belong, in mm; `spacing` is the size of a voxel along each axis.
 
 
 # %%
@@ -126,8 +126,9 @@ for name, begin in {"pre-trained": start, "scratch": replace(start, encoder=untr
 viewers.plot_curves({name: found.history["similarity"] for name, found in fitted.items()}, "step", "similarity loss")
 
 # %% [markdown]
-# **What you should see:** a curve that falls for each network, with much noise, since every step is another pair. No
-# label was looked at.
+# **What you should see:** a curve that falls for each network, with much noise, since every step is another pair. The loss
+# looks at no label. Which weights are kept is decided by labels: those with the best Dice of the *validation* subjects'
+# organs.
 #
 # ## 4 · See it
 # One test pair: the moving scan, what the network makes of it, and the fixed scan it should look like, with its organs.
@@ -157,7 +158,8 @@ viewers.view(pair.fixed, heat=lengths / lengths.max().clamp(min=1e-6), backend="
 #
 # ### Exercise 9.2 · Write the share that folds
 # The *Jacobian determinant* of p + u(p) says how much the space around a voxel grows: 1 keeps its volume, 0.5 halves it.
-# At 0 and below space folds over itself. Given the determinants of all voxels, return the share of voxels that fold.
+# At 0 and below space folds over itself. Given the determinants of all voxels (a tensor), return the share of voxels that
+# fold. PyTorch takes no mean of booleans: `.double()` makes numbers of them.
 
 
 # %%
@@ -199,7 +201,9 @@ print(f"a known match, in voxels: {[round(x) for x in fixed[0].tolist()]} -> {[r
 # **What you should see:** at laptop size, errors below the affine map's, and organs that overlap more: from scratch, 300
 # steps at 48³ came from 21.9 mm to 17.6 mm and from a Dice of 0.60 to 0.73, when we ran them once; *best affine* stood at
 # 19.4 mm. After the few steps of the size `ci`, the networks do about as the affine map does. Few voxels fold, or none.
-# The error is still centimetres. Pre-training (100 steps) changed nothing: 17.6 mm, too, a gain of 0.0 mm (-0.5 to 0.5).
+# The error is still centimetres. Pre-training changed nothing: 17.6 mm, too, a gain of 0.0 mm (-0.5 to 0.5). That was
+# measured with one of 100 steps. Section 1 prints what you started from, which took another number of steps, so that your
+# numbers differ.
 #
 # **One seed decides nothing.** The interval speaks of other pairs, not of other seeds, and these few pairs share their
 # subjects, so that even that is too sure. Repeat with other seeds before you say that pre-training helps.
@@ -221,7 +225,11 @@ vl.notebooks.write_results(
 
 # %% [markdown]
 # ## Recap
-# * Registration learns from likeness and smoothness, without labels.
-# * A field is judged by what it never saw: known matches in mm, organs, and folding. A loss alone can be cheated by
-#   tearing tissue apart.
+# * Registration learns from likeness and smoothness: the loss looks at no label. Which weights are kept is decided by the
+#   Dice of the validation subjects' organs.
+# * A field is judged on other subjects: by known matches in mm, organs, and folding. A loss alone can be cheated by tearing
+#   tissue apart.
 # * An affine map is a baseline that has to be beaten first: start from it, and learn what it leaves.
+#
+# **Next.** 10 aligns scans with reports. `python -m voco_lite finetune registration --from RUN_FOLDER` does the fine-tuning
+# of this one by one command.

@@ -97,7 +97,8 @@ checks.expect("a sentence and itself", float(vectors[0] @ vectors[0]), between=(
 # true: two scans in the arterial phase share the sentence that says so. The target is spread evenly over the positives.
 #
 # ### Exercise 10.1 · Targets of equal sentences
-# `fits[i, j]` says whether text i is true of scan j. Return the target of each text as a distribution over the scans.
+# `fits[i, j]` says whether text i is true of scan j: a tensor of booleans. Return the target of each text as a distribution
+# over the scans.
 
 
 # %%
@@ -134,8 +135,8 @@ figure
 
 # %% [markdown]
 # ### Exercise 10.2 · Recall at k
-# `similarity` and `fits` are (queries, candidates). Return the share of queries that find a right candidate among their `k`
-# most similar ones.
+# `similarity` and `fits` are tensors, (queries, candidates); `fits` holds booleans. Return the share of queries that find a
+# right candidate among their `k` most similar ones. PyTorch takes no mean of booleans: `.double()` makes numbers of them.
 
 
 # %%
