@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 
@@ -110,6 +111,8 @@ def test_an_unknown_preset_lists_the_presets():
         (lambda: CropConfig(flip_probability=1.5), r"flip_probability must lie in \[0, 1\]"),
         (lambda: CropConfig(random_crops=0), "random_crops must be at least 1"),
         (lambda: VolumeConfig(spacing=(1.0, -1.0, 1.0)), "spacing must be three positive sizes in mm"),
+        (lambda: VolumeConfig((250.0, -175.0)), "two numbers from low to high, got"),
+        (lambda: VolumeConfig((0.0, math.inf)), "two numbers from low to high, got"),
         (lambda: ObjectiveConfig(momentum=1.0), r"momentum must lie in \[0, 1\)"),
         (lambda: ObjectiveConfig(projector_dim=0), "projector_dim must be at least 1, got 0"),
     ],
@@ -128,11 +131,19 @@ def test_a_value_out_of_range_says_what_is_allowed(make, message):
         ({"train": 3}, "config.train must be a table"),
         ({"objective": {"mode": "offical"}}, "config.objective.mode must be one of"),
         ({"crops": {"cells": [3, 3]}}, "config.crops.cells must be 3 numbers"),
+        ({"volume": {"intensity": "ct-abdomn"}}, r"config.volume.intensity must be one of \['ct-abdomen'"),
+        ({"volume": {"intensity": [0.0, 600.0, 1.0]}}, "config.volume.intensity must be 2 numbers"),
     ],
 )
 def test_a_stored_configuration_is_checked(values, message):
     with pytest.raises(ValueError, match=message):
         PretrainConfig.from_dict(values)
+
+
+def test_a_window_of_two_numbers_survives_json():
+    config = PretrainConfig.preset("laptop", intensity=(0, 600))
+    assert PretrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert config.volume.intensity == (0.0, 600.0)
 
 
 def test_a_whole_number_is_a_fine_float():

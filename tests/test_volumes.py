@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.transforms import ScaleIntensityRange
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
 import voco_lite.volumes.folder as folder_module
@@ -153,6 +154,15 @@ def test_windows_map_known_values(intensity, hu, expected):
     prepared = prepare(volume(data), VolumeConfig(intensity, spacing=None, foreground=None))
     torch.testing.assert_close(prepared.data[0, :, 0, 0], torch.tensor(expected).float())
     assert prepared.units == ("HU" if intensity == "none" else "prepared")
+
+
+@pytest.mark.parametrize("window", [(-175.0, 250.0), (0.0, 600.0), (900.0, 1400.0)])
+def test_a_window_of_two_numbers_is_mapped_as_by_monai(window):
+    data = torch.linspace(-1200, 3000, 13 * 9 * 7).reshape(1, 13, 9, 7)
+    found = prepare(volume(data), VolumeConfig(window, spacing=None, foreground=None))
+    expected = ScaleIntensityRange(*window, b_min=0.0, b_max=1.0, clip=True)(data)
+    torch.testing.assert_close(found.data, expected)
+    assert found.units == "prepared"
 
 
 def test_mr_is_mapped_by_percentiles_of_what_is_above_the_background():
@@ -873,7 +883,8 @@ def test_other_intensities_are_kept_exactly(tmp_path, counted):
 
 
 OTHERS = [
-    {"intensity": "ct-chest"}, {"intensity": "mr"}, {"intensity": "none"}, {"spacing": (3.0, 3.0, 2.0)},
+    {"intensity": "ct-chest"}, {"intensity": (-175.0, 600.0)}, {"intensity": "mr"}, {"intensity": "none"},
+    {"spacing": (3.0, 3.0, 2.0)},
     {"spacing": None}, {"foreground": None}, {"foreground": 0.1}, {"size": (6, 6, 6)}, {"size": None},
 ]  # fmt: skip
 

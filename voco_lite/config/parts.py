@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,8 @@ Size = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 ObjectiveName = Literal["tpami25", "cvpr24", "cvpr24-head"]
 Mode = Literal["default", "official"]
-Intensity = Literal["ct-abdomen", "ct-chest", "mr", "none"]
+Window = tuple[float, float]
+Intensity = Literal["ct-abdomen", "ct-chest", "mr", "none"] | Window
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -31,7 +33,8 @@ class VolumeConfig:
 
     Attributes:
         intensity: Window that is mapped to [0, 1]: "ct-abdomen" (-175..250 HU), "ct-chest" (-1000..500 HU),
-            "mr" (0.5th to 99.5th percentile of the foreground), "none" (kept as it is).
+            "mr" (0.5th to 99.5th percentile of the foreground), "none" (kept as it is), or two intensities of the scan,
+            such as (0, 600).
         spacing: Voxel size in mm along (x, y, z) after resampling; None keeps the scan's own.
         foreground: Crop to the box of voxels above this prepared intensity; None keeps everything.
         size: Resize the whole volume to (x, y, z) voxels at the end, whatever its aspect; None keeps it.
@@ -43,6 +46,11 @@ class VolumeConfig:
     size: Size | None = None
 
     def __post_init__(self) -> None:
+        window = self.intensity
+        require(
+            isinstance(window, str) or (len(window) == 2 and all(map(math.isfinite, window)) and window[0] < window[1]),
+            f"intensity must be a name or two numbers from low to high, got {window}. Give a window such as (0, 600).",
+        )
         _require_size("size", self.size)
         require(
             self.spacing is None or (len(self.spacing) == 3 and min(self.spacing) > 0),

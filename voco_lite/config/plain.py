@@ -32,7 +32,10 @@ def build(annotation: Any, value: Any, where: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in options:
             return None
-        return build(next(o for o in options if o is not type(None)), value, where)
+        kinds = [option for option in options if option is not type(None)]
+        listed = isinstance(value, list | tuple)
+        fitting = [kind for kind in kinds if (typing.get_origin(kind) is tuple) == listed]
+        return build([*fitting, *kinds][0], value, where)
     if origin is tuple and options[-1] is Ellipsis:
         require(isinstance(value, list | tuple), f"{where} must be a list, got {value!r}. Write it in brackets.")
         return tuple(build(options[0], item, where) for item in value)

@@ -1,8 +1,8 @@
 """Prepared volumes kept on disk, one file each, for all runs that prepare the same scan in the same way.
 
 Intensities of a window lie in [0, 1] and are kept as whole numbers from 0 to 65535, exact at both ends and within
-0.012 HU in the widest window of a CT; other intensities are kept as they are. Entries are not compressed: on a real CT
-that would spare a third of the bytes, and reading would take ten times as long.
+0.012 HU in the widest window that has a name; other intensities are kept as they are. Entries are not compressed: on a
+real CT that would spare a third of the bytes, and reading would take ten times as long.
 """
 
 from __future__ import annotations

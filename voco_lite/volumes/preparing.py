@@ -97,6 +97,8 @@ def scale_intensity(data: Float[Tensor, "*shape"], intensity: Intensity, source:
                 f"The intensities of {source} must differ, got {low:g} at both percentiles {PERCENTILES}. "
                 "The scan is empty or a mask: give another."
             )
+    elif not isinstance(intensity, str):
+        low, high = intensity
     else:
         low, high = WINDOWS[intensity]
         if float(data.min()) >= 0:
