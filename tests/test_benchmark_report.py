@@ -215,7 +215,10 @@ def test_the_sentences_of_the_readme_on_the_map_are_those_of_the_committed_score
     assert (len(gains), sum(c.low > 0 for c in gains)) == (10, 7) and "seven of ten intervals above 0" in readme
     least, most = (end(c.difference for c in gains) for end in (min, max))
     assert f"gain {least:.2f} to {most:.2f} of Dice" in readme
+    assert sum(c.low > 0 for c in frozen if (c.metric, c.labelled) == ("dice", 1)) == 2
+    assert "(with one labelled case two of ten)" in readme
     assert sum(c.difference < 0 for c in regions) == 9 and "*lose* in nine of ten settings" in readme
+    assert sum(c.high < 0 for c in regions) == 5 and "in five of them with the whole interval" in readme
     [best] = [c for c in regions if c.difference > 0]
     assert best.first == max(gains, key=lambda c: c.difference).first == "ridge, objective of 2024"
     assert f"({best.difference:+.3f}, {best.low:+.3f} to {best.high:+.3f})" in readme
@@ -228,6 +231,19 @@ def test_the_sentences_of_the_readme_on_the_map_are_those_of_the_committed_score
         if (c.first, c.second, c.metric, c.labelled) == ("ridge, from CT", "random, ridge", "dice", 5)
     ]
     assert f"{moved.difference:+.3f} ({moved.low:+.3f} to {moved.high:+.3f})" in readme
+
+
+def test_the_sentences_of_the_readme_on_what_was_confirmed_are_those_of_the_committed_scores():
+    readme = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
+    report = read_report(find_results("confirm-hippocampus"), "test")
+
+    def mean(condition, labelled):
+        return f"{np.mean(report.run_means(condition, labelled)):.3f}"
+
+    ridge, place = ([mean(name, n) for n in (1, 5)] for name in ("objective of 2024, ridge", "coordinates"))
+    told = f"({ridge[0]} against {place[0]} with one label, {ridge[1]} against {place[1]} with five)"
+    assert told in readme and ridge[0] < place[0] and ridge[1] < place[1]
+    assert f"({mean('objective of 2024, frozen', 5)} against {mean('scratch', 5)})" in readme
 
 
 def test_the_help_names_every_protocol_of_the_package():
