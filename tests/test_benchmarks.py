@@ -34,7 +34,9 @@ def test_a_benchmark_prints_its_ratios(name):
 
 
 TABLES = {
+    "benchmark": (["--threads", "1", "--probe-only"], "a dense probe of", 1),
     "crops": (["--rounds", "1", "--threads", "1"], "off the line", 2),
+    "finetuning": (["--threads", "1", "--steps", "1", "--subjects", "1"], " s", 2),
     "folder": (["--scans", "20"], " MB", 1),
     "loader": (["--preset", "ci", "--steps", "2", "--scans", "4", "--workers", "0", "1"], "/s", 2),
 }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TEST_SCORES = "test_scores.csv"
 MADE = ("population", "phantoms")
 _VALIDATION_SEED, _TEST_SEED = 500, 1000
-_ORGANS = ("spleen", "liver", "urinary_bladder")  # those of notebooks 07 and 09
+ORGANS = ("spleen", "liver", "urinary_bladder")  # those of notebooks 07 and 09
 
 
 def learn(asked: Finetune, start: Start, config: FinetuneConfig) -> None:
@@ -51,7 +51,7 @@ def _segment(asked: Finetune, start: Start, config: FinetuneConfig) -> None:
     settings = SegmentationConfig(patch_size=asked.patch_size, linear=config.mode == "linear-probe")
     if asked.by_organ:
         settings = replace(settings, foreground_share=0.9, by_organ=True)
-    settings = replace(settings, organs=asked.organs or named or _ORGANS)
+    settings = replace(settings, organs=asked.organs or named or ORGANS)
     task = SegmentationTask(start, split, settings, config.seed)
     _fit(task, config, "validation Dice")
     rows = examine(task.network, settings, split.test)
@@ -97,7 +97,7 @@ def _register(asked: Finetune, start: Start, config: FinetuneConfig) -> None:
 
     _require_made(asked, "Scans of your own are registered from Python, with RegistrationTask.")
     split, _ = _split(asked, start)
-    settings = RegistrationConfig(organs=asked.organs or _ORGANS)
+    settings = RegistrationConfig(organs=asked.organs or ORGANS)
     task = RegistrationTask(start, split, settings, config.seed)
     _fit(task, config, "validation Dice of warped labels")
     if split.test:
