@@ -105,6 +105,14 @@ def test_the_intensity_can_be_chosen_with_fresh_weights_and_with_a_checkpoint(pr
     assert Finetune(start=str(pre)).prepared_start().volume.intensity == "ct-abdomen"
 
 
+@pytest.mark.parametrize(("given", "intensity"), [(("mr",), "mr"), (("0", "600"), (0.0, 600.0))])
+def test_an_intensity_is_a_name_or_a_window(given, intensity, monkeypatch):
+    ran = []
+    monkeypatch.setattr(Finetune, "run", lambda self: ran.append(self))
+    assert main(["finetune", "--intensity", *given]) == 0
+    assert ran[0].intensity == intensity
+
+
 @pytest.mark.parametrize(
     ("options", "name"),
     [

@@ -34,8 +34,9 @@ class Finetune:
         from_scratch: Take network and preparation from `--from`, and fresh weights of `train.seed`: the control of the
             run that starts there.
         preset: Settings of the network and of the preparation, where there is no checkpoint.
-        intensity: How intensities are prepared, such as "mr" for MR scans (see `VolumeConfig`); left out: as in the
-            pre-training, or of the preset. An encoder that was pre-trained on CT may start on MR, too.
+        intensity: How intensities are prepared: "mr" for MR scans, a window of two numbers, or another name (see
+            `VolumeConfig`); left out: as in the pre-training, or of the preset. An encoder that was pre-trained on CT may
+            start on MR, too.
         data: Made subjects, "population" (warps of one real CT) or "phantoms"; for segmentation, a folder in the layout
             of the Medical Segmentation Decathlon (dataset.json, imagesTr, labelsTr); for classification, a set of
             MedMNIST3D in its official parts, whole, such as "organmnist3d" or "organmnist3d_64" (needs the extra
