@@ -8,7 +8,16 @@ import pytest
 from scipy import stats
 
 from voco_lite import benchmark
-from voco_lite.benchmark.simulation import SITUATIONS, Effects, found_rate, power_curve, simulate
+from voco_lite.benchmark.committed import find_results, list_results
+from voco_lite.benchmark.simulation import (
+    SHAPES,
+    SITUATIONS,
+    Effects,
+    committed_shapes,
+    found_rate,
+    power_curve,
+    simulate,
+)
 
 PAIR = [("voco", "scratch")]
 
@@ -309,7 +318,7 @@ def test_the_plain_bootstrap_declares_too_many_differences():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [(5, 3, 1), (8, 3, 3), (16, 3, 3), (8, 5, 3), (12, 5, 3), (16, 5, 3)], ids=str)
+@pytest.mark.parametrize("shape", sorted({*SHAPES, *committed_shapes()}), ids=str)
 def test_in_2000_comparisons_of_equals_at_most_6_5_percent_have_a_winner(shape):
     rates = {name: found_rate(2000, shape, effects) for name, effects in SITUATIONS.items()}
     assert max(rates.values()) <= 0.065, rates
@@ -330,6 +339,25 @@ def test_the_hardness_of_a_subject_cancels_in_pairs():
     effects = Effects(subject=5.0, suits=0.0, pretraining=0.0, finetuning=0.0, noise=0.1)
     first, second = simulate(200, (8, 3, 1), effects, np.random.default_rng(0))
     assert first.std() > 3 and (first - second).std() == pytest.approx(0.1 * math.sqrt(2), rel=0.05)
+
+
+def test_a_run_that_collapses_ends_half_a_point_lower_on_every_subject():
+    effects = Effects(subject=0.0, suits=0.0, pretraining=0.0, finetuning=0.0, noise=0.001, collapsing=0.1)
+    runs, _ = simulate(400, (6, 3, 2), effects, np.random.default_rng(0))
+    lost = runs < -0.25
+    assert (lost == lost[:, :1]).all() and runs[lost].mean() == pytest.approx(-0.5, abs=0.001)
+    assert lost.mean() == pytest.approx(0.1, abs=0.03)
+
+
+def test_the_sizes_of_the_packages_own_benchmarks_are_those_of_their_scores():
+    folders = [find_results(name) for name, stage in list_results() if stage == "test"]
+    shapes = set()
+    for folder in folders:
+        scores = benchmark.read_scores(folder / "test" / "scores.csv")
+        subjects, seeds = {row.subject for row in scores}, {row.pretraining_seed for row in scores}
+        runs = {(row.pretraining_seed, row.finetuning_seed) for row in scores}
+        shapes.add((len(subjects), len(seeds), len(runs) // len(seeds)))
+    assert committed_shapes() == sorted(shapes)
 
 
 def test_effects_with_long_tails_have_the_variance_that_was_asked_for():
