@@ -18,6 +18,7 @@ from voco_lite.benchmark.simulation import (
     power_curve,
     simulate,
 )
+from voco_lite.benchmark.statistics import p_text
 
 PAIR = [("voco", "scratch")]
 
@@ -167,6 +168,57 @@ def test_a_detectable_difference_is_found_with_the_power_that_it_promises():
     assert found_rate(600, (10, 1, 1), effects, 0, shift, "student") == pytest.approx(0.8, abs=0.06)
 
 
+def test_a_detectable_difference_of_a_family_is_found_with_the_power_that_it_promises():
+    subjects, family, n = 9, 8, 3000
+    values = differences((subjects, 1, 1))
+    values = (values - values.mean()) / values.std(ddof=1)
+    shift = benchmark.detectable(benchmark.student(values, family))
+    # One comparison differs by as much, and all others are of equals.
+    drawn = np.random.default_rng(3).normal(size=(subjects, n, family)) + shift * (np.arange(family) == 0)
+    p_values = stats.ttest_1samp(drawn, 0, axis=0).pvalue
+    found = sum(benchmark.holm(row)[0] <= 0.05 for row in p_values)
+    assert found / n == pytest.approx(0.8, abs=0.03)
+
+
+@pytest.mark.parametrize("family", [1, 8])
+def test_of_differences_a_quarter_smaller_about_half_are_found(family):
+    interval = benchmark.student(differences((9, 1, 1)), family)
+    shift = 0.75 * benchmark.detectable(interval) / interval.standard_error
+    assert stats.nct.sf(interval.critical, 8, shift) == pytest.approx(0.5, abs=0.08)
+
+
+@pytest.mark.parametrize("family", [1, 8])
+def test_a_critical_value_of_a_family_decides_at_its_share_of_5_percent(family):
+    for seed in range(60):
+        values = differences((8, 3, 2), seed, mean=0.8)
+        for found in (benchmark.student(values, family), benchmark.studentised(values, drawn(values.shape), family)):
+            decided = abs(found.difference) > found.critical * found.standard_error
+            assert decided == (found.p_value <= 0.05 / family)
+
+
+def test_the_plain_interval_of_a_family_is_that_of_its_share_of_5_percent():
+    values = differences((30, 1, 1))
+    known = stats.bootstrap((values[:, 0, 0],), np.mean, confidence_level=0.99, n_resamples=20_000, rng=1)
+    found = benchmark.plain(values, drawn(values.shape, 20_000), family=5)
+    assert (found.low, found.high) == pytest.approx(
+        tuple(np.quantile(known.bootstrap_distribution, [0.005, 0.995])), abs=0.04
+    )
+
+
+def test_from_three_seeds_a_detectable_difference_is_an_estimate_and_promises_too_much():
+    first, second = simulate(300, (6, 3, 1), Effects(), np.random.default_rng(0))
+    resamples, family = drawn((6, 3, 1), 1000), 8
+    told = [benchmark.detectable(benchmark.studentised(one, resamples, family)) for one in first - second]
+    low, middle, high = np.quantile(told, [0.25, 0.5, 0.75])
+    found = np.mean([benchmark.studentised(one + middle, resamples).p_value <= 0.05 / family for one in first - second])
+    assert 0.5 < low / middle < 0.8 and 1.3 < high / middle < 2.1 and 0.5 < found < 0.72
+
+
+def test_a_family_of_no_comparisons_is_refused():
+    with pytest.raises(ValueError, match="family must be at least 1 comparison, got 0"):
+        benchmark.student(differences(), family=0)
+
+
 def test_holms_correction_gives_the_values_of_rs_p_adjust():
     np.testing.assert_allclose(benchmark.holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
 
@@ -227,6 +279,24 @@ def test_what_is_significant_alone_need_not_be_in_a_family():
     family = benchmark.compare_all(scores, [*PAIR, ("scratch", "random"), ("random", "scratch")])
     assert alone.verdict == "better" and family[0].verdict == "not decided"
     assert family[0].p_value == alone.p_value
+
+
+def test_a_family_detects_only_larger_differences_and_its_intervals_stay():
+    scores = table(0.065)
+    [alone] = benchmark.compare_all(scores, PAIR)
+    first, *_ = benchmark.compare_all([*scores, *table(0.065, labelled=9)], [*PAIR, PAIR[0][::-1]])
+    values = [benchmark.paired_scores(scores, name, other) for name, other in (PAIR[0], PAIR[0][::-1])]
+    resamples = benchmark.draw_resamples(values[0].shape, 4000, np.random.default_rng(0))
+    shared = benchmark.studentised(values[0] - values[1], resamples, family=4)
+    assert first.detectable == benchmark.detectable(shared) > alone.detectable
+    assert (first.low, first.high) == (alone.low, alone.high)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(0.0, "< 0.001"), (0.0009, "< 0.001"), (0.001, "0.001"), (0.0496, "0.050"), (1.0, "1.000")]
+)
+def test_no_p_value_is_told_as_0(value, told):
+    assert p_text(value) == told
 
 
 def test_a_missing_row_is_refused_by_name():

@@ -187,8 +187,9 @@ vl.notebooks.write_results(
 explorer.picture.save(Path(OUT) / "power.png")
 
 # %% [markdown]
-# **What you should see:** a sentence each. *Not decided* does not mean *equal*: look at the last number, below which
-# differences are mostly missed.
+# **What you should see:** a sentence each. *Not decided* does not mean *equal*: look at the last number. A true difference
+# of that size is found in about four of five such comparisons, one a quarter smaller in about half. With three trainings
+# the number itself is a rough estimate.
 #
 # ## Recap
 # * Pair by subject, and train more than once: luck of the seed is a difference, too.

@@ -13,7 +13,7 @@ from voco_lite.benchmark.protocol import Protocol, SubjectSplit
 from voco_lite.benchmark.running import collect, compare, read_folder, rows_csv
 from voco_lite.benchmark.scores import Score, read_scores
 from voco_lite.benchmark.speeds import Look, Speed, collect_looks, compare_speeds, read_rows, speed_rows
-from voco_lite.benchmark.statistics import MIN_SEEDS, MIN_SUBJECTS, Comparison, compare_all
+from voco_lite.benchmark.statistics import MIN_SEEDS, MIN_SUBJECTS, Comparison, compare_all, p_text
 from voco_lite.checkpoints import write_text
 
 Row = dict[str, str]
@@ -69,9 +69,9 @@ class Report:
                 "first": found.first,
                 "second": found.second,
                 "difference (95 %)": f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f})",
-                "p, Holm": f"{found.adjusted_p:.3f}",
+                "p, Holm": p_text(found.adjusted_p),
                 "Hedges' g": f"{found.effect_size:.2f}",
-                "mostly missed below": f"{found.detectable:.3f}",
+                "found in 4 of 5 from": f"{found.detectable:.3f}",
                 "verdict": found.verdict,
             }
             for found in self.comparisons

@@ -42,7 +42,8 @@ class Comparison:
         p_value: Of this comparison alone.
         adjusted_p: Corrected for all comparisons of the family (Holm).
         effect_size: The difference in standard deviations over subjects (`voco_lite.benchmark.intervals.effect_size`).
-        detectable: True difference that this comparison alone finds with 80 % power; smaller ones it mostly misses.
+        detectable: True difference that such a comparison finds with 80 % power, when no other of the family is decided
+            (Holm's worst case).
         verdict: Of the first: "better" or "worse" when `adjusted_p` is at most 0.05, else "not decided".
     """
 
@@ -67,9 +68,14 @@ class Comparison:
     def __str__(self) -> str:
         return (
             f"{self.first} against {self.second}, {self.metric}, {self.labelled} labelled: {self.verdict}, "
-            f"{self.difference:+.3f} ({self.low:+.3f} to {self.high:+.3f}), p {self.adjusted_p:.3f}; "
-            f"differences below {self.detectable:.3f} are mostly missed"
+            f"{self.difference:+.3f} ({self.low:+.3f} to {self.high:+.3f}), p {p_text(self.adjusted_p)}; "
+            f"a true difference of {self.detectable:.3f} is found in 4 of 5 such comparisons"
         )
+
+
+def p_text(p_value: float) -> str:
+    """A p-value with three decimals; smaller ones are never 0."""
+    return f"{p_value:.3f}" if p_value >= 0.001 else "< 0.001"
 
 
 def compare_all(
@@ -104,7 +110,10 @@ def compare_all(
             "Name the pairs and filter the rows first."
         )
     found = []
-    for labelled in sorted({row.labelled for row in rows}):
+    counts = sorted({row.labelled for row in rows})
+    family = len(counts) * len(pairs)
+    decide = plain if method == "plain" else studentised
+    for labelled in counts:
         part = [row for row in rows if row.labelled == labelled]
         for pair in pairs:
             values = [paired_scores(part, condition, other) for condition, other in (pair, pair[::-1])]
@@ -112,12 +121,13 @@ def compare_all(
             # Every comparison has resamples of its own, so that none depends on which others were asked for.
             generator = np.random.default_rng(seed)
             drawn = draw_resamples(values[0].shape, _RESAMPLES, generator)
-            interval = (plain if method == "plain" else studentised)(values[0] - values[1], drawn)
-            found.append((pair, labelled, values, interval))
-    adjusted = holm(np.array([interval.p_value for *_, interval in found]))
+            interval = decide(values[0] - values[1], drawn)
+            smallest = detectable(decide(values[0] - values[1], drawn, family))
+            found.append((pair, labelled, values, interval, smallest))
+    adjusted = holm(np.array([interval.p_value for *_, interval, _ in found]))
     return [
-        _comparison(pair, metrics[0], labelled, values, interval, float(p), higher_is_better)
-        for (pair, labelled, values, interval), p in zip(found, adjusted, strict=True)
+        _comparison(pair, metrics[0], labelled, values, interval, smallest, float(p), higher_is_better)
+        for (pair, labelled, values, interval, smallest), p in zip(found, adjusted, strict=True)
     ]
 
 
@@ -182,6 +192,7 @@ def _comparison(
     labelled: int,
     values: Sequence[Differences],
     interval: Interval,
+    smallest: float,
     adjusted: float,
     higher_is_better: bool,
 ) -> Comparison:
@@ -204,6 +215,6 @@ def _comparison(
         p_value=interval.p_value,
         adjusted_p=adjusted,
         effect_size=effect_size(values[0] - values[1]),
-        detectable=detectable(interval),
+        detectable=smallest,
         verdict=verdict,
     )
