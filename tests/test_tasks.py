@@ -1,6 +1,7 @@
 """The registry of the 51 tasks, and data in MSD layout, believed in nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -8,11 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from tiny_msd import msd_layout
 from voco_lite import benchmark
-from voco_lite.config import VolumeConfig
+from voco_lite.benchmark import registry
+from voco_lite.config import EncoderConfig, PretrainConfig, VolumeConfig
+from voco_lite.downstream import Split, fit, split_subjects, untrained
+from voco_lite.encoders import build_encoder
 
 HIPPOCAMPUS = Path(__file__).resolve().parents[2] / "shared" / "data" / "Task04_Hippocampus"
-SETTINGS = ("spacing", "roi", "patches", "positive_share", "learning_rate", "weight_decay", "batch_size", "epochs")
+SETTINGS = ("spacing", "roi", "patches", "positive_share", "learning_rate", "weight_decay", "batch_size", "epochs",
+            "warmup_epochs", "mixed_precision")  # fmt: skip
+USABLE = [task for task in benchmark.tasks() if not task.obstacle]
 
 
 @pytest.fixture
@@ -114,18 +121,116 @@ def test_the_table_has_a_row_of_texts_for_each_task():
     assert all(isinstance(text, str) and "None" not in text for row in table for text in row.values())
     [row] = [row for row in table if row["task"] == "BTCV"]
     assert (row["window, HU"], row["patch"], row["here"]) == ("-175 to 250", "96 x 96 x 96", "with data in MSD layout")
+    assert (row["learning rate"], row["schedule"]) == ("0.0003", "warm-up, cosine") and "synapse.org" in row["data"]
 
 
-# Settings for data
+def test_the_details_of_a_task_tell_every_figure_with_its_source_and_leave_out_what_is_not_known():
+    details = benchmark.task("BTCV").details()
+    assert "VoCo 86.64 (Dice, %), from: README of its folder" in details["reported"]
+    assert details["reported"].count("from:") == len(benchmark.task("BTCV").reported)
+    assert (details["weight decay"], details["warm-up epochs"], details["mixed precision"]) == ("1e-05", "20", "yes")
+    assert "104 structures" in benchmark.task("TotalSegmentator").details()["note"]
+    assert benchmark.task("TotalSegmentator").details()["mixed precision"] == "no"
+    assert not {"patch", "window, HU", "classes", "reported"} & set(benchmark.task("VerSe20").details())
 
 
-def test_a_task_gives_settings_for_a_folder(folder):
+def test_every_task_says_how_to_get_its_data():
+    for task in benchmark.tasks():
+        text = task.data or ""
+        assert "DecathlonDataset" in text if task.name.startswith("MSD") else text.startswith("http"), task.name
+
+
+def test_the_module_of_the_registry_is_reached_beside_its_functions():
+    assert registry.tasks is benchmark.tasks and registry.BenchmarkTask is benchmark.BenchmarkTask
+
+
+# Settings
+
+
+def test_the_published_settings_need_no_data():
+    found = benchmark.task("BTCV").config()
+    assert found.volume == VolumeConfig("ct-abdomen", (1.5, 1.5, 1.5), foreground=0.0)
+    assert (found.patch_size, found.foreground_share, found.overlap) == ((96, 96, 96), 0.9, 0.75)
+    assert (found.classes, found.organs, found.epochs, found.warmup_epochs) == (14, None, 1000, 20)
+
+
+def test_epochs_are_counted_in_the_scans_that_train():
+    found = benchmark.task("BTCV").config()
+    recipe = found.recipe(24)
+    assert (recipe.steps, recipe.warmup_steps, recipe.batch_size) == (24_000, 480, 4)
+    assert (recipe.learning_rate, recipe.weight_decay, recipe.precision) == (3e-4, 1e-5, "auto")
+    # Two scans a step: five scans take three steps.
+    assert replace(found, scans_a_step=2).recipe(5).steps == 3000
+    with pytest.raises(ValueError, match="scans must be at least 1, got 0"):
+        found.recipe(0)
+
+
+def test_a_task_that_was_trained_in_single_precision_is_so_here():
+    assert benchmark.task("MM-WHS").config().recipe(10).precision == "fp32"
+
+
+def test_a_window_without_a_name_is_prepared_as_numbers():
+    assert benchmark.task("TotalSegmentator").config().volume.intensity == (-1000.0, 1000.0)
+    assert benchmark.task("Covid-19-20").config().volume.intensity == "ct-chest"
+
+
+@pytest.mark.parametrize("task", USABLE, ids=lambda task: task.name)
+def test_the_patches_of_a_usable_task_fit_its_network(task):
+    with torch.device("meta"):
+        encoder = build_encoder(EncoderConfig("swin-b"))
+    settings = task.config()
+    encoder.require_size(settings.patch_size)
+    assert settings.recipe(3).steps == 3 * task.epochs
+
+
+def test_most_tasks_are_usable():
+    assert len(USABLE) == 39
+
+
+def test_a_folder_names_the_structures(folder):
     found = benchmark.task("MSD04-Hippocampus").config(benchmark.msd_folder(folder))
     assert found.volume == VolumeConfig("mr", (1.0, 1.0, 1.0), foreground=0.0)
-    assert (found.patch_size, found.organs, found.overlap) == ((64, 64, 64), ("Anterior", "Posterior"), 0.75)
-    assert (found.train.learning_rate, found.train.weight_decay, found.train.batch_size) == (3e-4, 1e-5, 2)
-    # Three subjects are three steps of an epoch.
-    assert (found.train.steps, found.train.warmup_steps) == (900, 15)
+    assert (found.patch_size, found.organs) == ((64, 64, 64), ("Anterior", "Posterior"))
+
+
+def small(settings):
+    """The settings on patches that a test can learn from."""
+    coarse = VolumeConfig("ct-abdomen", spacing=None, foreground=None)
+    return replace(settings, volume=coarse, patch_size=(32, 32, 32), overlap=0.0)
+
+
+@pytest.fixture(scope="module")
+def boxes(tmp_path_factory):
+    return benchmark.msd_folder(msd_layout(tmp_path_factory.mktemp("msd") / "boxes"))
+
+
+def boxes_split(boxes, settings):
+    return split_subjects(boxes.subjects(settings.volume), validation=1, test=1)
+
+
+@pytest.mark.parametrize("named_by", ["the folder", "the subjects"])
+def test_settings_become_a_task_that_is_learnt_from(boxes, named_by):
+    settings = small(benchmark.task("SLIVER07").config(boxes if named_by == "the folder" else None))
+    split = boxes_split(boxes, settings)
+    task = settings.task(untrained(PretrainConfig.preset("ci"), 0), split, seed=0)
+    assert (task.config.organs, task.config.patch_size) == (("box",), (32, 32, 32))
+    assert (task.config.foreground_share, task.config.overlap) == (0.5, 0.0)
+    assert task.start.volume == settings.volume
+    recipe = replace(settings.recipe(len(split.training)), steps=2, warmup_steps=1, device="cpu", progress=False)
+    fitted = fit(task, recipe)
+    assert recipe.batch_size == 4 and len(fitted.history["total"][1]) >= 1 and 0 <= fitted.score <= 1
+
+
+def test_subjects_with_other_labels_are_refused(boxes):
+    settings = small(benchmark.task("BTCV").config())
+    with pytest.raises(ValueError, match=r"BTCV has 14 classes .* got 2 in .*nii.gz"):
+        settings.task(untrained(PretrainConfig.preset("ci"), 0), boxes_split(boxes, settings))
+
+
+def test_data_with_more_channels_are_refused(folder):
+    rewrite(folder, **index(modality={"0": "T2", "1": "ADC"}))
+    with pytest.raises(ValueError, match="has images of 1 channel, got T2, ADC in"):
+        benchmark.task("MSD04-Hippocampus").config(benchmark.msd_folder(folder))
 
 
 def test_a_window_chooses_how_ct_is_prepared(folder):
@@ -136,32 +241,22 @@ def test_a_window_chooses_how_ct_is_prepared(folder):
     assert len(found.organs) == 13 and found.foreground_share == 0.9
 
 
-def test_every_task_without_an_obstacle_gives_settings(folder):
-    usable = [task for task in benchmark.tasks() if not task.obstacle]
-    assert len(usable) >= 30
-    for task in usable:
-        labels = {str(n): f"organ {n}" for n in range(task.classes)}
-        rewrite(folder, **index(labels=labels))
-        assert task.config(benchmark.msd_folder(folder)).train.steps == 3 * task.epochs
-
-
 def test_data_of_another_task_is_refused(folder):
-    with pytest.raises(ValueError, match="BTCV has 14 classes .* and 1 channels, got 3 and 1"):
+    with pytest.raises(ValueError, match="BTCV has 14 classes with the background, got 3 in"):
         benchmark.task("BTCV").config(benchmark.msd_folder(folder))
 
 
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("IXI", "registration is described only"),
+        ("IXI", "registration is described only; notebook 09_register"),
         ("VerSe20", "released for nnU-Net only"),
         ("BraTS21", "have 4 channels"),
-        ("ASOCA", r"window \(0.0, 600.0\) HU is none of"),
     ],
 )
-def test_a_task_that_cannot_run_here_says_why(folder, name, why):
+def test_a_task_that_cannot_run_here_says_why(name, why):
     with pytest.raises(ValueError, match=f"{why}.*Tasks that have: BTCV"):
-        benchmark.task(name).config(benchmark.msd_folder(folder))
+        benchmark.task(name).config()
 
 
 # Data in MSD layout
@@ -195,6 +290,11 @@ def test_the_hippocampus_folder_gives_subjects_and_settings():
     assert len(subjects) == 165 and settings.organs == ("Anterior", "Posterior")
     volume = subjects[0]
     assert set(volume.labels.unique().tolist()) == {0, 1, 2} and 0 <= volume.data.min() < volume.data.max() <= 1
+    task = settings.task(untrained(PretrainConfig.preset("ci"), 0), Split(subjects[:2], subjects[2:3]))
+    patch = task.sample(1, torch.Generator().manual_seed(0))
+    assert patch["image"].shape == (1, 64, 64, 64) and {1, 2} <= set(patch["classes"].unique().tolist())
+    [loss] = task.losses({name: tensor[None] for name, tensor in patch.items()}).values()
+    assert torch.isfinite(loss)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from voco_lite.benchmark.intervals import (
 from voco_lite.benchmark.msd import MsdFolder, msd_folder
 from voco_lite.benchmark.planning import Cell
 from voco_lite.benchmark.protocol import Condition, Protocol, SplitSizes, read_protocol
+from voco_lite.benchmark.registry import BenchmarkTask, task, tasks, tasks_table
 from voco_lite.benchmark.running import BenchmarkResult, run_benchmark
 from voco_lite.benchmark.scores import Score, read_scores, write_scores
 from voco_lite.benchmark.statistics import MIN_SEEDS, MIN_SUBJECTS, Comparison, compare_all, paired_scores
-from voco_lite.benchmark.tasks import BenchmarkTask, TaskConfig, task, tasks, tasks_table
+from voco_lite.benchmark.task_config import TaskConfig
 
 __all__ = [
     "MIN_SEEDS",

@@ -2,7 +2,8 @@
 
 Names, networks, losses, windows, spacings and schedules were read in the released code (Large-Scale-Medical, commit
 1ad538b, `Downstream/`), figures where each says so. What was not found there is null: nothing is filled in. The figures
-are of offline validation splits, often small, with the best epoch chosen on the same split, and of one seed.
+are of offline validation splits, often small, with the best epoch chosen on the same split, and of one seed. Addresses of
+data are those that public documentation of the field gives; they were not opened.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from __future__ import annotations
 import difflib
 import functools
 import json
-import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from voco_lite.config import Size, Spacing, VolumeConfig
-from voco_lite.downstream.config import FinetuneConfig
+from voco_lite.benchmark.task_config import TaskConfig, structures
+from voco_lite.config import Intensity, Size, Spacing, VolumeConfig
 from voco_lite.volumes import WINDOWS
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["segmentation", "classification", "registration", "vision-language"]
 _TABLE = Path(__file__).with_name("tasks.json")
+_NOTEBOOKS = {"classification": "08_classify", "registration": "09_register", "vision-language": "10_align"}
+_COLUMNS = ("task", "kind", "modality", "network", "classes", "spacing, mm", "window, HU", "patch", "learning rate",
+            "epochs", "schedule", "reported", "data", "here")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,30 +38,8 @@ class Figure:
     metric: str | None
     source: str
 
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """Settings that fine-tune on data in MSD layout; names as in `voco_lite.downstream`.
-
-    Attributes:
-        task: Name of the task that they come from.
-        volume: How scans are prepared.
-        patch_size: Voxels of a training patch and of the sliding window.
-        foreground_share: Share of patches with a structure's voxel in the middle.
-        overlap: Share that neighbouring windows share.
-        channels: Of the images.
-        organs: Names of the structures, by label number.
-        train: Steps, rates and batch size.
-    """
-
-    task: str
-    volume: VolumeConfig
-    patch_size: Size
-    foreground_share: float
-    overlap: float
-    channels: int
-    organs: tuple[str, ...]
-    train: FinetuneConfig
+    def __str__(self) -> str:
+        return f"{self.method} {self.value:g}{f' ({self.metric})' if self.metric else ''}, from: {self.source}"
 
 
 @dataclass(frozen=True)
@@ -80,9 +61,10 @@ class BenchmarkTask:
         positive_share: Of patches with a structure's voxel in the middle.
         optimizer, learning_rate, weight_decay, batch_size, epochs, warmup_epochs, schedule: Of the training.
         overlap: Of neighbouring windows in validation.
+        mixed_precision: Whether it was trained in half precision.
         validation_subjects: How many the figures rest on.
         reported: Published figures.
-        data: How to get the data, where that is known to work.
+        data: How to get the data; many sites want a registration, or a licence to be agreed to.
         note: What else matters.
     """
 
@@ -107,6 +89,7 @@ class BenchmarkTask:
     epochs: int | None
     warmup_epochs: int | None
     schedule: str | None
+    mixed_precision: bool | None
     overlap: float | None
     validation_subjects: int | None
     reported: tuple[Figure, ...]
@@ -117,57 +100,94 @@ class BenchmarkTask:
     def obstacle(self) -> str | None:
         """Why it cannot be run here even with its data; None: it can."""
         if self.kind != "segmentation":
-            return f"{self.kind} is described only: `config` makes settings for segmentation"
+            return f"{self.kind} is described only; notebook {_NOTEBOOKS[self.kind]} learns such a task"
         if self.network != "SwinUNETR":
             return f"it was released for {self.network} only"
         if self.in_channels != 1:
             return f"its images have {self.in_channels} channels, and volumes here have one"
-        if self.normalisation == "window" and self.window not in WINDOWS.values():
-            return f"its window {self.window} HU is none of {WINDOWS}"
         return None
 
-    def config(self, folder: MsdFolder) -> TaskConfig:
-        """Settings of this task for data in MSD layout.
+    def config(self, folder: MsdFolder | None = None) -> TaskConfig:
+        """The published settings, to fine-tune with.
 
-        Labels, and how many steps make an epoch, come from the data. Images with a window are prepared by it; z-scored
-        ones by percentiles of the foreground ("mr"), which is how MR is prepared here.
+        Images with a window are prepared by it; z-scored ones by percentiles of the foreground ("mr"), which is how MR is
+        prepared here.
 
         Args:
-            folder: What `msd_folder` read.
+            folder: What `msd_folder` read: names the structures, and is checked; None: whatever data come, they are
+                checked when `TaskConfig.task` gets them.
 
         Raises:
-            ValueError: A task that cannot be run here, or data with other channels or too many labels.
+            ValueError: A task that cannot be run here, or data with other channels or another number of labels.
         """
         if self.obstacle:
             others = ", ".join(task.name for task in tasks() if not task.obstacle)
             raise ValueError(f"{self.name} has no settings for data here: {self.obstacle}. Tasks that have: {others}.")
-        classes, channels = len(folder.organs) + 1, len(folder.modality)
-        if (classes, channels) != (self.classes, self.in_channels):
-            raise ValueError(
-                f"{self.name} has {self.classes} classes with the background and {self.in_channels} channels, got "
-                f"{classes} and {channels} in {folder.path}. Take the folder of that data set, or another task."
-            )
-        intensity = next((name for name, window in WINDOWS.items() if window == self.window), "mr")
         known: Any = self  # a task without an obstacle has every setting, which a test holds
-        epoch = math.ceil(len(folder.training) / known.batch_size)
+        organs = None
+        if folder is not None:
+            organs = structures(self.name, known.classes, folder.label_names, folder.path)
+            if len(folder.modality) != self.in_channels:
+                raise ValueError(
+                    f"{self.name} has images of {self.in_channels} channel, got {', '.join(folder.modality)} in "
+                    f"{folder.path}. Take the folder of that data set, or another task."
+                )
         return TaskConfig(
-            task=self.name,
-            volume=VolumeConfig(intensity, known.spacing, foreground=0.0),  # type: ignore[arg-type]
+            name=self.name,
+            volume=VolumeConfig(self._intensity, known.spacing, foreground=0.0),
             patch_size=known.roi,
             foreground_share=known.positive_share,
             overlap=known.overlap,
-            channels=channels,
-            organs=folder.organs,
-            train=FinetuneConfig(
-                steps=epoch * known.epochs,
-                # `batch_size` counts patches here, volumes there.
-                batch_size=known.batch_size * known.patches,
-                learning_rate=known.learning_rate,
-                weight_decay=known.weight_decay,
-                warmup_steps=epoch * known.warmup_epochs,
-                gauge_every=10 * epoch,
-            ),
+            classes=known.classes,
+            organs=organs,
+            epochs=known.epochs,
+            warmup_epochs=known.warmup_epochs,
+            scans_a_step=known.batch_size,
+            patches_a_scan=known.patches,
+            learning_rate=known.learning_rate,
+            weight_decay=known.weight_decay,
+            mixed_precision=known.mixed_precision,
         )
+
+    @property
+    def _intensity(self) -> Intensity:
+        """By its name where the window has one, as presets call it."""
+        if self.window is None:
+            return "mr"
+        return next((cast(Intensity, name) for name, window in WINDOWS.items() if window == self.window), self.window)
+
+    def details(self) -> dict[str, str]:
+        """All that is known about it, as short texts under short names."""
+        settings = {
+            "task": self.name,
+            "kind": self.kind,
+            "modality": self.modality,
+            "released in": self.folder and f"Downstream/monai/{self.folder}",
+            "network": self.network,
+            "loss": self.loss,
+            "channels": self.in_channels,
+            "classes": self.classes,
+            "spacing, mm": " x ".join(f"{mm:g}" for mm in self.spacing or ()),
+            "window, HU": " to ".join(f"{hu:g}" for hu in self.window or ()) or self.normalisation,
+            "patch": " x ".join(map(str, self.roi or ())),
+            "patches a scan": self.patches,
+            "share around structures": self.positive_share,
+            "optimizer": self.optimizer,
+            "learning rate": self.learning_rate,
+            "weight decay": self.weight_decay,
+            "schedule": self.schedule,
+            "scans a step": self.batch_size,
+            "epochs": self.epochs,
+            "warm-up epochs": self.warmup_epochs,
+            "mixed precision": {True: "yes", False: "no", None: None}[self.mixed_precision],
+            "overlap of windows": self.overlap,
+            "validation subjects": self.validation_subjects,
+            "reported": "; ".join(map(str, self.reported)),
+            "data": self.data,
+            "note": self.note,
+            "here": "with data in MSD layout" if not self.obstacle else f"no: {self.obstacle}",
+        }
+        return {name: str(value) for name, value in settings.items() if value not in (None, "")}
 
 
 def tasks(kind: Kind | None = None) -> list[BenchmarkTask]:
@@ -181,7 +201,8 @@ def task(name: str) -> BenchmarkTask:
     Raises:
         ValueError: There is no such task; the message names what is near.
     """
-    known = {_plain(t.folder): t for t in _all() if t.folder} | {_plain(t.name): t for t in _all()}
+    # Where tasks share a folder, the first of them is meant.
+    known = {_plain(t.folder): t for t in reversed(_all()) if t.folder} | {_plain(t.name): t for t in _all()}
     if _plain(name) in known:
         return known[_plain(name)]
     near = [known[found].name for found in difflib.get_close_matches(_plain(name), known, n=3, cutoff=0.4)]
@@ -191,23 +212,13 @@ def task(name: str) -> BenchmarkTask:
 
 
 def tasks_table(kind: Kind | None = None) -> list[dict[str, str]]:
-    """One row of short texts for each task, to browse; an empty text: not known."""
-    return [
-        {
-            "task": t.name,
-            "kind": t.kind,
-            "modality": t.modality or "",
-            "network": t.network or "",
-            "classes": str(t.classes or ""),
-            "spacing, mm": " x ".join(f"{mm:g}" for mm in t.spacing or ()),
-            "window, HU": " to ".join(f"{hu:g}" for hu in t.window or ()) or (t.normalisation or ""),
-            "patch": " x ".join(map(str, t.roi or ())),
-            "epochs": str(t.epochs or ""),
-            "reported": "; ".join(f"{figure.method} {figure.value:g}" for figure in t.reported),
-            "here": "with data in MSD layout" if not t.obstacle else f"no: {t.obstacle}",
-        }
-        for t in tasks(kind)
-    ]
+    """One row of short texts for each task, to browse; an empty text: not known. `BenchmarkTask.details` tells more."""
+    rows = []
+    for task in tasks(kind):
+        texts = task.details()
+        figures = "; ".join(f"{figure.method} {figure.value:g}" for figure in task.reported)
+        rows.append({name: texts.get(name, "") for name in _COLUMNS} | {"reported": figures})
+    return rows
 
 
 @functools.cache
