@@ -15,7 +15,7 @@
 SIZE = "laptop"  # "laptop" or "ci": how much is computed
 STEPS = 0  # steps of the fine-tuning; 0: as many as the size has
 SEED = 0  # decides everything that is random
-FROM = ""  # checkpoint or run folder of a pre-training; empty: that of 05, else an untrained encoder
+FROM = ""  # checkpoint or run folder of a pre-training; empty: that of 05, else a short one made here
 DEVICE = "auto"  # "auto" is a GPU where there is one; or cpu, cuda, cuda:1
 OUT = "runs/08_classify"  # where results.json and figures go
 
@@ -32,7 +32,7 @@ from sklearn.preprocessing import StandardScaler
 
 import voco_lite as vl
 from voco_lite import checks, viewers
-from voco_lite.downstream import pretrained, untrained
+from voco_lite.downstream import untrained
 from voco_lite.downstream.classes import class_name, class_numbers
 from voco_lite.downstream.classification import ClassificationConfig, ClassificationTask, cover
 from voco_lite.downstream.classifier import Classifier, auroc, examine
@@ -40,10 +40,8 @@ from voco_lite.downstream.classifier import Classifier, auroc, examine
 # %%
 STEPS = STEPS or {"laptop": 60, "ci": 3}[SIZE]
 few, source = {"laptop": ((24, 6, 16), "auto"), "ci": ((12, 2, 8), "phantom")}[SIZE]
-config = vl.PretrainConfig.preset(SIZE, seed=SEED)
-found = FROM or vl.notebooks.checkpoint_of_05(SIZE)
-start = pretrained(found) if found else untrained(config, SEED)
-print("from", found or "an untrained encoder; run 05 for a better one")
+config = vl.PretrainConfig.preset(SIZE, seed=SEED, device=DEVICE, progress=False)
+start = vl.notebooks.pretrained_start(SIZE, config, FROM)
 
 # %% [markdown]
 # ## 1 · Subjects and their classes
@@ -171,6 +169,32 @@ for row in found.subjects[:8]:
 # %% [markdown]
 # **What you should see:** a wide interval. It speaks of other subjects, not of other seeds of the training, and these
 # subjects are warps of one patient. Which phases are taken for each other?
+#
+# ## 4 · Where did it look?
+# The features of a scan are the mean over its crops, and the last layer is linear. So the logit of a class is the mean over
+# what each crop says by itself, and the crops' voices can be shown one by one. Here is a subject that was taken for
+# another phase, if there is one: bright where crops speak for the phase that it was taken for.
+#
+# **Try:** turn the picture. Do the voices lie where contrast agent flows?
+
+# %%
+number = next((i for i, row in enumerate(found.subjects) if row.truth != row.predicted), 0)
+row, scan = found.subjects[number], split.test[number]
+with torch.no_grad():
+    logits = task.network.head(task.network.encoder(cover(scan.data, settings.crop_size)).pooled)
+voices = logits[:, settings.classes.index(row.predicted)] - logits.mean(1)
+counts = [-(-n // size) for n, size in zip(scan.shape, settings.crop_size, strict=True)]
+heat = torch.nn.functional.interpolate(voices.reshape(1, 1, *counts), size=scan.shape, mode="trilinear")[0, 0]
+print(f"{row.subject}: {row.truth}, taken for {row.predicted}")
+whole = task.network.probabilities(cover(scan.data, settings.crop_size))
+checks.expect(
+    "voices that make the answer", (logits.double().mean(0).softmax(0) - whole).abs().max(), between=(0, 1e-3)
+)
+viewers.view(scan, heat=(heat - heat.min()) / (heat.max() - heat.min()).clamp(min=1e-6))
+
+# %% [markdown]
+# **What you should see:** a coarse cloud, one value a crop. A voice says where the network found its answer, not why, and a
+# crop of the lungs that speaks for a phase of the kidneys has learnt something else than medicine.
 
 # %%
 figure = viewers.plot_curves(

@@ -24,6 +24,8 @@ OUT = "runs/09_register"  # where results.json and figures go
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 import voco_lite as vl
 from voco_lite import checks, viewers
 from voco_lite.benchmark import student
@@ -31,6 +33,7 @@ from voco_lite.downstream import untrained
 from voco_lite.downstream.affine import best_affine, no_displacement, register_affine
 from voco_lite.downstream.deformation import jacobian_determinant
 from voco_lite.downstream.flow import warp_labels, warp_scans
+from voco_lite.downstream.organs import organ_classes
 from voco_lite.downstream.pairs import in_a_ring, known_matches
 from voco_lite.downstream.registrar import examine
 from voco_lite.downstream.registration import RegistrationConfig, RegistrationTask
@@ -144,6 +147,21 @@ seen = viewers.side_by_side(
 seen
 
 # %% [markdown]
+# The same in three dimensions, on the fixed scan: organs of which only the fixed scan has a voxel in the first colour, those
+# that were only brought there by the field in the second, voxels in common in the third.
+#
+# **Try:** turn the picture. Which organ is missed by a shift, which by its shape?
+
+# %%
+there, brought = (organ_classes(volume, ORGANS) for volume in (pair.fixed, warped))
+common = (there > 0) & (there == brought)
+apart = (there > 0) * 1 + ((there == 0) & (brought > 0)) * 2
+viewers.view(pair.fixed, labels=torch.where(common, 3, apart))
+
+# %% [markdown]
+# **What you should see:** a body of the third colour with caps of the first on one side and of the second on the other:
+# what is left of a shift. An organ without the third colour was missed.
+#
 # And the field itself: bright where voxels go far, dark where they stay.
 #
 # **Try:** set `field = register_affine(pair)` above and run both cells again: what does the network add?

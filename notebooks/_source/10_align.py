@@ -16,7 +16,7 @@
 SIZE = "laptop"  # "laptop" or "ci": how much is computed
 STEPS = 0  # steps of the fine-tuning; 0: as many as the size has
 SEED = 0  # decides everything that is random
-FROM = ""  # checkpoint or run folder of a pre-training, or "untrained"; empty: that of 05, else an untrained encoder
+FROM = ""  # checkpoint or run folder of a pre-training, or "untrained"; empty: that of 05, else a short one made here
 DEVICE = "auto"  # "auto" is a GPU where there is one; or cpu, cuda, cuda:1
 OUT = "runs/10_align"  # where results.json and figures go
 
@@ -29,7 +29,7 @@ import torch
 
 import voco_lite as vl
 from voco_lite import checks, viewers
-from voco_lite.downstream import pretrained, untrained
+from voco_lite.downstream import untrained
 from voco_lite.downstream.aligner import Aligner, examine
 from voco_lite.downstream.classes import class_name
 from voco_lite.downstream.sentences import draw_report, facts_of
@@ -41,10 +41,8 @@ STEPS = STEPS or {"laptop": 100, "ci": 3}[SIZE]
 BATCH, KS = {"laptop": 16, "ci": 4}[SIZE], {"laptop": (1, 5), "ci": (1, 2)}[SIZE]
 few, source = {"laptop": ((128, 16, 64), "auto"), "ci": ((8, 2, 6), "phantom")}[SIZE]
 mm, drawn_at = {"laptop": (8.0, (64, 64, 64)), "ci": (14.0, (32, 32, 32))}[SIZE]
-config = vl.PretrainConfig.preset(SIZE, seed=SEED)
-found = FROM or vl.notebooks.checkpoint_of_05(SIZE) or "untrained"
-start = untrained(config, SEED) if found == "untrained" else pretrained(found)
-print("from", found if found != "untrained" else "an untrained encoder; run 05 for a better one")
+config = vl.PretrainConfig.preset(SIZE, seed=SEED, device=DEVICE, progress=False)
+start = untrained(config, SEED) if FROM == "untrained" else vl.notebooks.pretrained_start(SIZE, config, FROM)
 
 # %% [markdown]
 # ## 1 · Reports
@@ -219,6 +217,17 @@ explorer
 # %% [markdown]
 # **What you should see:** there is always a nearest scan. Nonsense finds one, too, and a cosine says nothing about truth.
 # That is why retrieval is measured on many queries, against chance.
+#
+# The nearest scan to a sentence, whole:
+#
+# **Try:** turn it. Is what the sentence says to be seen?
+
+# %%
+sentence = "CT in arterial contrast phase."
+near = torch.from_numpy(aligner.near([sentence], places))[0]
+nearest = split.test[int(near.argmax())]
+print(f"{sentence} {float(near.max()):.2f}: {', '.join(class_name(nearest, topic) for topic in settings.topics)}")
+viewers.view(nearest)
 
 # %%
 fields = ("hits", "queries", "value", "low", "high", "chance", "p_value")
@@ -227,7 +236,7 @@ vl.notebooks.write_results(
     recalls={row.name: {field: getattr(row, field) for field in fields} for row in scores.rows},
     before_training={row.name: row.value for row in before.rows},
     negation=float(likeness[1] - likeness[2]),
-    run={"size": SIZE, "steps": STEPS, "subjects": few, "seed": SEED, "from": str(found)},
+    run={"size": SIZE, "steps": STEPS, "subjects": few, "seed": SEED, "from": FROM or "pre-trained"},
 )
 
 # %% [markdown]
