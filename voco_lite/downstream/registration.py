@@ -1,4 +1,4 @@
-"""Registration: bend one scan until it looks like another, learnt without any label."""
+"""Registration: bend one scan until it looks like another, by a loss that looks at no label."""
 
 from __future__ import annotations
 

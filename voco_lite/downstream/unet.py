@@ -94,7 +94,7 @@ class SwinUNETR(TaskNetwork):
         """One logit a class and voxel.
 
         Raises:
-            ValueError: A crop size that is no multiple of 32 or smaller than 64.
+            ValueError: A crop size that is no multiple of 32 or smaller than 64 along every axis.
         """
         self.encoder.require_size(tuple(crops.shape[2:]))
         recompute = self.encoder.activation_checkpointing and torch.is_grad_enabled()
