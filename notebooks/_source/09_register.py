@@ -38,6 +38,7 @@ from voco_lite.downstream.pairs import in_a_ring, known_matches
 from voco_lite.downstream.registrar import examine
 from voco_lite.downstream.registration import RegistrationConfig, RegistrationTask
 
+# %%
 few = {"laptop": (8, 2, 4), "ci": (3, 2, 2)}[SIZE]  # subjects to train on, to validate with, to test on
 STEPS = STEPS or {"laptop": 300, "ci": 6}[SIZE]
 side = {"laptop": 48, "ci": 32}[SIZE]  # voxels along each axis: coarse scans allow many steps
