@@ -218,11 +218,10 @@ print(f"a known match, in voxels: {[round(x) for x in fixed[0].tolist()]} -> {[r
 
 # %% [markdown]
 # **What you should see:** at laptop size, errors below the affine map's, and organs that overlap more: from scratch, 300
-# steps at 48³ came from 21.9 mm to 17.6 mm and from a Dice of 0.60 to 0.73, when we ran them once; *best affine* stood at
+# steps at 48³ came from 21.7 mm to 17.5 mm and from a Dice of 0.60 to 0.73, when we ran them once; *best affine* stood at
 # 19.4 mm. After the few steps of the size `ci`, the networks do about as the affine map does. Few voxels fold, or none.
-# The error is still centimetres. Pre-training changed nothing: 17.6 mm, too, a gain of 0.0 mm (-0.5 to 0.5). That was
-# measured with one of 100 steps. Section 1 prints what you started from, which took another number of steps, so that your
-# numbers differ.
+# The error is still centimetres. Pre-training changed nothing: 17.6 mm, a gain of 0.0 mm (-0.5 to 0.4), from the short one
+# of 150 steps that section 1 makes where it finds no other. It prints what you started from.
 #
 # **One seed decides nothing.** The interval speaks of other pairs, not of other seeds, and these few pairs share their
 # subjects, so that even that is too sure. Repeat with other seeds before you say that pre-training helps.
