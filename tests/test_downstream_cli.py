@@ -10,15 +10,18 @@ from tiny_msd import msd_layout
 from tiny_reports import Hashed
 from tiny_run import same_weights, tiny_config, train
 from voco_lite import load_volume
+from voco_lite.benchmark import msd_folder, task
 from voco_lite.checkpoints import load_checkpoint
-from voco_lite.cli import Finetune, main
+from voco_lite.cli import Finetune, learning, main
 from voco_lite.cli.finetuning import recipe
+from voco_lite.cli.published import with_warmup_share
 from voco_lite.config import VolumeConfig
-from voco_lite.downstream import FinetuneConfig, fit, text_encoder
+from voco_lite.downstream import FinetuneConfig, fit, split_subjects, text_encoder
 from voco_lite.downstream.aligner import load_aligner
 from voco_lite.downstream.classifier import load_classifier
 from voco_lite.downstream.registrar import load_registrar
 from voco_lite.downstream.segmenter import load_segmenter
+from voco_lite.downstream.split import sources
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--train.steps", "2", "--train.gauge-every", "0", "--train.device", "cpu", "--train.no-progress")
@@ -81,6 +84,138 @@ def test_the_lines_of_the_readme_segment_a_new_scan(tmp_path, boxes, monkeypatch
     (tmp_path / "scan.nii.gz").write_bytes((boxes / "imagesTr" / "0.nii.gz").read_bytes())
     exec(compile(lines, "README.md", "exec"), {})
     assert load_volume("scan.nii.gz", labels="organs.nii.gz").labels.shape == (32, 32, 32)
+
+
+def test_each_scan_of_a_folder_is_read_when_it_is_asked_for(tmp_path, boxes, monkeypatch):
+    reads = []
+
+    def counted(image, *arguments, **options):
+        reads.append(Path(image).name)
+        return load_volume(image, *arguments, **options)
+
+    monkeypatch.setattr("voco_lite.benchmark.msd.load_volume", counted)
+    asked = Finetune(data=str(boxes), preset="ci", size=(16, 16, 16), validation=1, test=1)
+    split, organs = learning._split(asked, asked.prepared_start())
+    assert organs == ("box",) and reads == []
+    assert [len(part) for part in (split.training, split.validation, split.test)] == [3, 1, 1]
+    code = finetune(tmp_path, "--data", boxes, *COARSE, "--validation", 1, "--test", 1, "--train.steps", 4)
+    assert code == 0
+    # Training subjects stay in memory; the validation subject is looked at once, the test subject after the training.
+    assert sorted(reads) == sorted(f"{number}.nii.gz" for number in range(5))
+    assert [reads[-2], reads[-1]] == [Path(part.sources[0]).name for part in (split.validation, split.test)]
+
+
+def test_who_is_examined_is_decided_as_by_split_subjects(boxes):
+    asked = Finetune(data=str(boxes), preset="ci", validation=1, test=2, split_seed=3)
+    folder = msd_folder(boxes)
+    split, _ = learning._split(asked, asked.prepared_start())
+    expected = split_subjects(folder.subjects(VolumeConfig()), 1, 2, seed=3)
+    for part in ("training", "validation", "test"):
+        assert sources(getattr(split, part)) == sources(getattr(expected, part))
+
+
+@pytest.mark.parametrize("group", ["training", "validation", "test"])
+def test_a_scan_that_cannot_be_read_is_named_whenever_it_is_read(tmp_path, capsys, group):
+    data = msd_layout(tmp_path / "data")
+    asked = Finetune(data=str(data), preset="ci", validation=1, test=1)
+    split, _ = learning._split(asked, asked.prepared_start())
+    file = Path(getattr(split, group).sources[0])
+    file.write_bytes(b"no scan")
+    assert finetune(tmp_path / "run", "--data", data, *COARSE, "--validation", 1, "--test", 1) == 2
+    error = capsys.readouterr().err
+    assert str(file) in error and error.count("error:") == 1
+    assert (tmp_path / "run" / "final.pt").exists() == (group == "test")
+
+
+# Published settings
+
+
+PUBLISHED = ("--published", "SLIVER07", "--validation", 1, "--test", 1)
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """What a command line asks for."""
+    ran = []
+    monkeypatch.setattr(Finetune, "run", lambda self: ran.append(self))
+
+    def parse(*arguments):
+        assert main(["finetune", *map(str, arguments)]) == 0
+        return ran.pop()
+
+    return parse
+
+
+def test_a_published_task_gives_the_defaults(parsed, pre, boxes):
+    asked = parsed("segmentation", "--data", boxes, *PUBLISHED, "--from", pre)
+    settings = task("SLIVER07").config(msd_folder(boxes))
+    assert (asked.patch_size, asked.by_organ) == ((96, 96, 96), False)
+    assert asked.prepared_start().volume == settings.volume
+    schedule = settings.recipe(3)
+    assert schedule.steps == 1500
+    for name in ("steps", "batch_size", "learning_rate", "weight_decay", "warmup_steps", "precision"):
+        assert getattr(asked.train, name) == getattr(schedule, name), name
+    assert asked.train.checkpoint_every == asked.train.gauge_every == schedule.gauge_every
+    # The encoder stays that of the checkpoint.
+    assert asked.prepared_start().config.norm == "group"
+    assert asked.default_folder() == Path("runs/segmentation-data-SLIVER07-from-run.1")
+
+
+def test_what_is_given_wins_over_the_published_settings_even_where_it_is_a_usual_default(parsed, boxes):
+    given = ("--train.steps", 200, "--patch-size", 32, 32, 32, "--by-organ", "--intensity", "mr", "--size", 16, 16, 16)
+    asked = parsed(*given, "--data", boxes, *PUBLISHED)
+    assert (asked.train.steps, asked.patch_size, asked.by_organ) == (200, (32, 32, 32), True)
+    assert asked.train.learning_rate == task("SLIVER07").config().learning_rate
+    volume = asked.prepared_start().volume
+    assert (volume.intensity, volume.size) == ("mr", (16, 16, 16))
+
+
+def test_the_warm_up_keeps_its_share_in_a_short_try(parsed, boxes):
+    published = parsed("--data", boxes, *PUBLISHED)
+    assert with_warmup_share(published, published.train) is published.train
+    short = parsed("--data", boxes, *PUBLISHED, "--train.steps", 300)
+    assert with_warmup_share(short, short.train).warmup_steps == 3  # 15 of 1,500
+    chosen = parsed("--data", boxes, *PUBLISHED, "--train.steps", 300, "--train.warmup-steps", 7)
+    assert with_warmup_share(chosen, chosen.train).warmup_steps == 7
+
+
+def test_a_published_task_is_fine_tuned_with_the_encoder_of_the_checkpoint(tmp_path, pre, boxes, capsys):
+    small = ("--size", 32, 32, 16, "--patch-size", 32, 32, 16, "--train.batch-size", 2)
+    code = finetune(tmp_path, "--data", boxes, *PUBLISHED, *small, "--from", pre)
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert "SLIVER07: 2 steps, 0 of them warm-up; published: 1,500." in said.out
+    assert f"The encoder stays {load_checkpoint(pre / 'final.pt')['config']['encoder']['name']} of {pre}" in said.out
+    found = load_segmenter(tmp_path)
+    settings = task("SLIVER07").config()
+    assert found.config.organs == ("box",) and not found.config.by_organ
+    assert found.config.foreground_share == settings.foreground_share and found.config.overlap == settings.overlap
+    assert (found.volume.spacing, found.volume.intensity) == (settings.volume.spacing, settings.volume.intensity)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("MSD04", "segmentation", "MSD04-Hippocampus"),
+        ("VerSe20", "segmentation", "released for nnU-Net only"),
+        ("IXI", "segmentation", "notebook 09_register"),
+        ("BTCV", "segmentation", "14 classes with the background, got 2"),
+        ("SLIVER07", "classification", "goes with segmentation"),
+    ],
+)
+def test_published_settings_that_do_not_fit_are_refused(tmp_path, boxes, capsys, name, kind, said):
+    assert finetune(tmp_path / "run", "--data", boxes, "--published", name, task=kind) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("error:") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"), [("population", "Name a folder in MSD layout with --data"), ("nothing", "dataset.json")]
+)
+def test_a_published_task_needs_its_own_data(tmp_path, capsys, data, said):
+    assert finetune(tmp_path / "run", "--data", data, "--published", "SLIVER07") == 2
+    assert said in capsys.readouterr().err
 
 
 # Where it starts

@@ -12,7 +12,7 @@ from voco_lite.downstream.config import FinetuneConfig
 
 if TYPE_CHECKING:
     from voco_lite.downstream import Split, Start
-    from voco_lite.downstream.segmentation import SegmentationTask
+    from voco_lite.downstream.segmentation import SegmentationConfig, SegmentationTask
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,19 @@ class TaskConfig:
         Raises:
             ValueError: Subjects with another number of labels, or a patch size that the encoder cannot take.
         """
-        from voco_lite.downstream.segmentation import SegmentationConfig, SegmentationTask
+        from voco_lite.downstream.segmentation import SegmentationTask
 
         organs = self.organs
         if organs is None:
             subject = split.training[0]
             organs = structures(self.name, self.classes, subject.label_names, subject.source)
-        choices = SegmentationConfig(organs, self.patch_size, self.foreground_share, overlap=self.overlap)
-        return SegmentationTask(replace(start, volume=self.volume), split, choices, seed)
+        return SegmentationTask(replace(start, volume=self.volume), split, self.choices(organs), seed)
+
+    def choices(self, organs: tuple[str, ...]) -> SegmentationConfig:
+        """How patches of these structures are cut."""
+        from voco_lite.downstream.segmentation import SegmentationConfig
+
+        return SegmentationConfig(organs, self.patch_size, self.foreground_share, overlap=self.overlap)
 
 
 def structures(task: str, classes: int, label_names: Mapping[int, str], where: object) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from voco_lite.cli.finetuning import Finetune, TaskName, recipe
 from voco_lite.cli.material import Notebooks, Samples
 from voco_lite.cli.planning import Plan
 from voco_lite.cli.pretraining import PARTS, Pretrain
+from voco_lite.cli.published import published_defaults
 from voco_lite.cli.weights import Weights
 from voco_lite.config import PretrainConfig
 
@@ -32,10 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, or 2 after a wrong input, which is explained in one line."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        command = _parse(given, next((name for name in typing.get_args(TaskName) if name in given[:2]), "segmentation"))
+        task: TaskName = next((name for name in typing.get_args(TaskName) if name in given[:2]), "segmentation")
+        command = _parse(given, recipe(task))
         if isinstance(command, Finetune):
             # The task may come after its options, and has its own defaults.
-            command = _parse(given, command.task)
+            command = _parse(given, recipe(command.task))
+            if command.published is not None:
+                command = _parse(given, published_defaults(command))
         command.run()
     except BrokenPipeError:
         # Whoever read the output has seen enough; closing it at exit shall not complain again.
@@ -53,12 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parse(given: Sequence[str], task: TaskName) -> Any:
-    return tyro.cli(_commands(given, task), args=given, prog=_PROGRAM, description=_DESCRIPTION)
+def _parse(given: Sequence[str], finetune: Finetune) -> Any:
+    return tyro.cli(_commands(given, finetune), args=given, prog=_PROGRAM, description=_DESCRIPTION)
 
 
-def _commands(arguments: Sequence[str], task: TaskName) -> Any:
-    """The subcommands; `pretrain` and `plan` have the defaults of the preset, `finetune` of the task that is named."""
+def _commands(arguments: Sequence[str], finetune: Finetune) -> Any:
+    """The subcommands; `pretrain` and `plan` have the defaults of the preset, `finetune` those that are given."""
     config = PretrainConfig.preset("laptop")
     preset = _option(arguments, "preset") or "laptop"
     if arguments and arguments[0] in ("pretrain", "plan"):
@@ -68,7 +72,6 @@ def _commands(arguments: Sequence[str], task: TaskName) -> Any:
         config = PretrainConfig.preset(preset, **official)
     settings: dict[str, Any] = {"preset": preset, **{name: getattr(config, name) for name in PARTS}}
     pretrain, plan = Pretrain(**settings), Plan(**settings)
-    finetune = recipe(task)
     return (
         Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=pretrain, prefix_name=False)]
         | Annotated[Finetune, tyro.conf.subcommand("finetune", default=finetune, prefix_name=False)]

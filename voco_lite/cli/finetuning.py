@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from voco_lite.checkpoints import FINAL, step_path
+from voco_lite.cli.published import announce, published_settings, with_warmup_share
 from voco_lite.config import Intensity, PretrainConfig, Size
 from voco_lite.downstream import FinetuneConfig
 
@@ -44,6 +45,8 @@ class Finetune:
         subjects: How many made subjects to train on; a folder's rest is used whole.
         validation: Subjects that decide which weights are kept.
         test: Subjects that are examined at the end, once.
+        published: A task of the published benchmark, such as "MSD04-Hippocampus": its preparation, patches and schedule are
+            the defaults then, for its folder under `--data`; the encoder stays that of `--from`. Segmentation only.
         split_seed: Decides which subjects of a folder validate and which are examined, whatever `train.seed` is.
         organs: Names of the structures; left out: spleen, liver and bladder of made subjects, which learn within the
             default steps, and all of a folder. Registration does not learn from them, it is scored by them.
@@ -68,6 +71,7 @@ class Finetune:
     subjects: int = 8
     validation: int = 3
     test: int = 4
+    published: str | None = None
     split_seed: int = 0
     organs: tuple[str, ...] = ()
     size: Size | None = None
@@ -81,23 +85,29 @@ class Finetune:
         """Fine-tune, then examine the test subjects and say where everything lies."""
         from voco_lite.cli.learning import learn
 
-        config = self.train
+        config, start = self.train, self.prepared_start()
         if config.run_folder is None:
             config = replace(config, run_folder=str(self.default_folder()))
-        learn(self, self.prepared_start(), config)
+        if self.published is not None:
+            config = with_warmup_share(self, config)
+            announce(self, start, config)
+        learn(self, start, config)
         print(f"Run folder: {config.run_folder}")
 
     def default_folder(self) -> Path:
-        """Where a run lies that names no folder: another one for another task, data or start."""
+        """Where a run lies that names no folder: another one for another task, data, published settings or start."""
         start = "" if self.start is None else _run_name(Path(self.start))
         how = f"from-{start}" if not self.from_scratch else f"scratch-as-{start}"
-        return Path("runs") / f"{self.task}-{Path(self.data).resolve().name}-{how if start else 'scratch'}"
+        what = f"{self.task}-{Path(self.data).resolve().name}"
+        if self.published is not None:
+            what += f"-{published_settings(self).name}"
+        return Path("runs") / f"{what}-{how if start else 'scratch'}"
 
     def prepared_start(self) -> Start:
         """The encoder and how scans are prepared for it.
 
         Raises:
-            FileNotFoundError, ValueError: As `pretrained`, or an unknown preset.
+            FileNotFoundError, ValueError: As `pretrained` and `published_settings`, or an unknown preset.
         """
         from voco_lite.downstream import pretrained, untrained
 
@@ -108,7 +118,8 @@ class Finetune:
             start = start.from_scratch(self.train.seed) if self.from_scratch else start
         asked: dict[str, Any] = {"size": self.size, "intensity": self.intensity}
         changes = {name: value for name, value in asked.items() if value is not None}
-        return replace(start, volume=replace(start.volume, **changes))
+        volume = start.volume if self.published is None else published_settings(self).volume
+        return replace(start, volume=replace(volume, **changes))
 
 
 def recipe(task: TaskName) -> Finetune:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voco_lite.checkpoints import write_text
+from voco_lite.cli.published import MADE, published_settings
 
 if TYPE_CHECKING:
+    from voco_lite.benchmark.msd import MsdCase
     from voco_lite.cli.finetuning import Finetune
     from voco_lite.downstream import FinetuneConfig, Split, Start, Task
     from voco_lite.downstream.segmenter import OrganScore
 
 TEST_SCORES = "test_scores.csv"
-MADE = ("population", "phantoms")
 _VALIDATION_SEED, _TEST_SEED = 500, 1000
 ORGANS = ("spleen", "liver", "urinary_bladder")  # those of notebooks 07 and 09
 
@@ -48,10 +49,16 @@ def _segment(asked: Finetune, start: Start, config: FinetuneConfig) -> None:
     from voco_lite.downstream.segmenter import examine
 
     split, named = _split(asked, start)
-    settings = SegmentationConfig(patch_size=asked.patch_size, linear=config.mode == "linear-probe")
-    if asked.by_organ:
-        settings = replace(settings, foreground_share=0.9, by_organ=True)
-    settings = replace(settings, organs=asked.organs or named or ORGANS)
+    settings = SegmentationConfig(foreground_share=0.9) if asked.by_organ else SegmentationConfig()
+    if asked.published is not None:
+        settings = published_settings(asked).choices(named)
+    settings = replace(
+        settings,
+        organs=asked.organs or named or ORGANS,
+        patch_size=asked.patch_size,
+        by_organ=asked.by_organ,
+        linear=config.mode == "linear-probe",
+    )
     task = SegmentationTask(start, split, settings, config.seed)
     _fit(task, config, "validation Dice")
     rows = examine(task.network, settings, split.test)
@@ -130,7 +137,7 @@ def _require_made(asked: Finetune, instead: str) -> None:
 
 
 def _split(asked: Finetune, start: Start) -> tuple[Split, tuple[str, ...]]:
-    """Subjects in their groups, and the organs that a folder names."""
+    """Subjects in their groups, and the organs that a folder names; its scans are read when they are asked for."""
     from voco_lite import samples
     from voco_lite.downstream import Split, split_subjects
 
@@ -141,12 +148,26 @@ def _split(asked: Finetune, start: Start) -> tuple[Split, tuple[str, ...]]:
         return Split(*groups), ()
     if not Path(asked.data).is_dir():
         raise FileNotFoundError(f'There is no folder {asked.data}. Give one, or "population" or "phantoms".')
-    from voco_lite import load_volume
     from voco_lite.benchmark import msd_folder
+    from voco_lite.benchmark.msd import MsdSubjects
 
     folder = msd_folder(asked.data)
-    volumes = [load_volume(case.image, start.volume, case.label, folder.label_names) for case in folder.training]
-    return split_subjects(volumes, asked.validation, asked.test, asked.split_seed), folder.organs
+    drawn = split_subjects([_Unread(case) for case in folder.training], asked.validation, asked.test, asked.split_seed)
+    parts = (drawn.training, drawn.validation, drawn.test)
+    return Split(
+        *(MsdSubjects(folder, [subject.case for subject in part], start.volume) for part in parts)
+    ), folder.organs
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """A subject of a folder by its files, to be split before a scan is read."""
+
+    case: MsdCase
+
+    @property
+    def source(self) -> str:
+        return str(self.case.image)
 
 
 def _fit(task: Task, config: FinetuneConfig, score: str) -> None:
