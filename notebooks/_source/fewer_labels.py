@@ -100,8 +100,37 @@ checks.expect("comparisons that are not decided", undecided, between=(8, 8), app
 # *found in 4 of 5 from* says why: a true difference must be about that large to be found in four of five such benchmarks,
 # and some of these are larger than a Dice can be.
 #
+# ## The full protocol
+# *population* took hours: five pre-trainings by two fine-tunings each, twelve test subjects, one to 24 labelled ones. With
+# all 24, *scratch* is the supervised upper bound.
+
+# %%
+population = read_report(find_results("population"), "test")
+viewers.plot_scores(population)
+
+# %%
+viewers.plot_differences(population.comparisons)
+
+# %%
+decided = [found for found in population.comparisons if found.verdict == "better"]
+print(f"decided: {', '.join(f'{found.first}, {found.labelled}' for found in decided)}")
+checks.expect("comparisons of population that are decided", len(decided), between=(3, 3))
+
+# %% [markdown]
+# **What you should see:** three green lines. A decoder on *frozen* pre-trained features beats one on random features, most
+# clearly with many labels. Of networks that are fine-tuned whole nothing is decided, tuned or not. And look at the
+# coordinates in the upper picture: with one labelled subject nobody beats them. 250 steps are no plateau, as the curves
+# show:
+
+# %%
+viewers.plot_learning_curves(population)
+
+# %% [markdown]
+# **What you should see:** curves that still rise where they end, and thin lines far apart: runs of one recipe differ more
+# than recipes do. The frozen pre-trained encoder is ahead early, because only its decoder has to learn.
+#
 # ## Where pre-training helps
-# The other results that come with the package took longer to compute. *probes* asks what frozen features know: a ridge
+# The other results that come with the package took longer than *ci*, too. *probes* asks what frozen features know: a ridge
 # regression reads organs from them, voxel by voxel, so that no decoder has to learn.
 
 # %%
