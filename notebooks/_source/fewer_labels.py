@@ -119,15 +119,15 @@ checks.expect("comparisons of population that are decided", len(decided), betwee
 # %% [markdown]
 # **What you should see:** three green lines. A decoder on *frozen* pre-trained features beats one on random features, most
 # clearly with many labels. Of networks that are fine-tuned whole nothing is decided, tuned or not. And look at the
-# coordinates in the upper picture: with one labelled subject nobody beats them. 250 steps are no plateau, as the curves
-# show:
+# coordinates in the upper picture: with one labelled subject nobody beats them. How did the runs come to where they are?
 
 # %%
 viewers.plot_learning_curves(population)
 
 # %% [markdown]
-# **What you should see:** curves that still rise where they end, and thin lines far apart: runs of one recipe differ more
-# than recipes do. The frozen pre-trained encoder is ahead early, because only its decoder has to learn.
+# **What you should see:** curves that rise late: with so few steps a decoder has just learnt to find organs. Thin lines lie
+# far apart: runs of one recipe differ more than recipes do. The frozen pre-trained encoder is ahead early, because only its
+# decoder has to learn.
 #
 # ## Where pre-training helps
 # The other results that come with the package took longer than *ci*, too. *probes* asks what frozen features know: a ridge
