@@ -74,7 +74,9 @@ def test_every_slider_of_every_widget_moves_its_picture(opened):
     still = [
         f"slider {number}: {source}" for source, widget, number in sliders if not harness.moves_picture(widget, number)
     ]
-    assert sliders and not still, f"no answer to the keyboard: {still}\n{opened.server.tail()}"
+    # A notebook all of whose widgets are scenes in 3-D is turned by the pointer, and has no slider.
+    flat = [source for source, _ in widgets(opened) if not (opened.webgl and needs_webgl(source))]
+    assert (sliders or not flat) and not still, f"no answer to the keyboard: {still}\n{opened.server.tail()}"
 
 
 def test_every_text_box_of_a_widget_moves_its_picture(opened):
