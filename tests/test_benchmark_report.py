@@ -246,6 +246,25 @@ def test_the_sentences_of_the_readme_on_what_was_confirmed_are_those_of_the_comm
     assert f"({mean('objective of 2024, frozen', 5)} against {mean('scratch', 5)})" in readme
 
 
+def test_the_sentences_of_the_readme_on_the_full_protocol_are_those_of_the_committed_scores():
+    readme = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
+    report = read_report(find_results("population"), "test")
+    frozen = [found for found in report.comparisons if found.first == "voco, frozen"]
+    least, most = (end(found.difference for found in frozen) for end in (min, max))
+    assert f"{least:.2f} to {most:.2f} over one on random features" in readme
+    assert [found.labelled for found in frozen if found.verdict == "better"] == [5, 10, 24]
+    assert {found.verdict for found in report.comparisons if found.first != "voco, frozen"} == {"not decided"}
+    steps = [int(row["steps of first"]) for row in speed_rows(report.speeds) if row["first"] == "voco, frozen"]
+    assert f"in {min(steps)} to {max(steps)} steps" in readme
+
+    def mean(condition, labelled):
+        return f"{np.mean(report.run_means(condition, labelled)):.2f}"
+
+    place, pretrained, scratch = ([mean(name, n) for n in (1, 24)] for name in ("coordinates", "voco", "scratch"))
+    assert f"({place[0]} with one label, {place[1]} with 24" in readme
+    assert f"pre-trained {pretrained[0]} and {pretrained[1]}, scratch {scratch[0]} and {scratch[1]})" in readme
+
+
 def test_the_help_names_every_protocol_of_the_package():
     assert all(f'"{file.stem}"' in Benchmark.__doc__ for file in find_protocol("ci").parent.glob("*.toml"))
 
