@@ -121,6 +121,13 @@ def test_two_encoders_are_not_compared():
         plan_conditions(protocol)
 
 
+def test_an_encoder_may_be_compared_with_none_at_all():
+    affine = condition({"head": "affine"}, reference=True)
+    small = {**condition({"pretraining": {"norm": "group"}}), "name": "small"}
+    protocol = tiny(affine, small, task="registration", volume={"size": [32, 32, 32]})
+    assert plan_conditions(replace(protocol, comparisons=(("small", "other"),)))
+
+
 def test_a_scored_subject_without_an_organ_is_named_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(segmenting, "organ_classes", lambda subject, organs: torch.zeros(3))
     with pytest.raises(ValueError, match=r"must show one of liver, got none in \['phantom"):

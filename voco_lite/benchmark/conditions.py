@@ -126,6 +126,11 @@ class Plan:
     trains: tuple[FinetuneConfig, ...]
     kept: tuple[tuple[Condition, int], ...] = ()
 
+    @property
+    def has_encoder(self) -> bool:
+        """Coordinates, an affine map and the identity have none."""
+        return self.recipe.start != "coordinates" and self.recipe.head in ("network", "ridge")
+
     def fit_folders(self, place: Path, cell: Cell) -> list[Path]:
         """Run folders of a cell's tries in a benchmark's folder."""
         if self.recipe.labels == "all":
@@ -213,8 +218,8 @@ def _plan(condition: Condition, material: Material) -> Plan:
 
 
 def _require_one_encoder(first: Plan, second: Plan) -> None:
-    """Both of a comparison, where both look at the image."""
-    encoders = [plan.pretraining.encoder for plan in (first, second) if plan.recipe.start != "coordinates"]
+    """Both of a comparison, where both have one."""
+    encoders = [plan.pretraining.encoder for plan in (first, second) if plan.has_encoder]
     require(
         len(encoders) < 2 or encoders[0] == encoders[1],
         f"{first.condition.name!r} and {second.condition.name!r} must have the same encoder to be compared, got two. Add a "

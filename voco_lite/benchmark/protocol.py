@@ -196,11 +196,12 @@ class Protocol:
         )
         trials = {condition.name: condition.trials for condition in equal}
         for first, second in self.comparisons:
-            require(
-                trials.get(first, 0) == trials.get(second, 0) or not {first, second} <= set(trials),
-                f"{first!r} and {second!r} must have as many trials to be compared, got {trials.get(first)} and "
-                f"{trials.get(second)}. Add a tuned scratch.",
-            )
+            if {first, second} <= set(trials):
+                require(
+                    trials[first] == trials[second],
+                    f"{first!r} and {second!r} must have as many trials to be compared, got {trials[first]} and "
+                    f"{trials[second]}. Add a tuned scratch.",
+                )
 
 
 def find_protocol(name: str) -> Path:

@@ -124,7 +124,7 @@ def _answers(exercise: Exercise, answer: Callable[..., Any]) -> tuple[Sequence[t
     except NotImplementedError:
         raise
     except (Exception, SystemExit):
-        if exercise.inspect is None:  # it looks at gradients, which arrays do not have
+        if exercise.inspect is None:  # what inspects looks at gradients, which arrays lack
             arrays = [
                 tuple(x.detach().numpy() if isinstance(x, Tensor) else x for x in case) for case in exercise.cases()
             ]
