@@ -86,6 +86,17 @@ def test_the_interval_of_heights_is_students_over_pre_training_seeds():
     assert speed_rows(runs[:4])[0]["difference of heights (95 %)"] == "+0.150"
 
 
+def test_a_damaged_table_of_curves_is_named(tmp_path):
+    protocol = tiny()
+    run_benchmark(protocol, SUBJECTS, noisy, tmp_path)
+    fake_fits(tmp_path, protocol)
+    write_report(tmp_path, "validation")
+    file = tmp_path / "validation" / "curves.csv"
+    file.write_text(file.read_text().replace(",10,", ",ten,", 1))
+    with pytest.raises(ValueError, match=r"curves\.csv, line \d+ must be condition, .*, step, score, got .*ten"):
+        read_report(tmp_path, "validation")
+
+
 def test_a_run_that_never_arrives_counts_as_later_than_all():
     runs = [Speed("a", "b", 1, seed, 0, steps, 10.0, 0.1, 0.1) for seed, steps in enumerate((None, 20.0, None))]
     assert speed_rows(runs)[0]["steps of first"] == "never" and speed_rows(runs)[0]["steps of second"] == "10"

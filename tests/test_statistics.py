@@ -368,7 +368,7 @@ def test_a_file_that_is_no_table_of_scores_is_refused(tmp_path, text, message):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"There is no table of scores .*none\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"There is no table .*none\.csv"):
         benchmark.read_scores(tmp_path / "none.csv")
 
 

@@ -9,7 +9,7 @@ import importlib
 from typing import Any
 
 _MODULES = ("config", "objectives", "volumes", "samples", "crops", "augment", "dataset", "encoders", "losses", "model",
-            "checkpoints", "official_weights", "gauges", "train", "downstream", "benchmark",
+            "checkpoints", "tables", "official_weights", "gauges", "train", "downstream", "benchmark",
             "planner", "viewers", "checks", "notebooks")  # fmt: skip
 _NAMES = {
     "config": ("PretrainConfig", "VolumeConfig", "CropConfig", "EncoderConfig", "ObjectiveConfig", "TrainConfig"),

@@ -10,14 +10,15 @@ import numpy as np
 
 from voco_lite.benchmark.planning import Stage, plan_cells
 from voco_lite.benchmark.protocol import Protocol, SubjectSplit
-from voco_lite.benchmark.running import collect, compare, read_folder, rows_csv
+from voco_lite.benchmark.running import collect, compare, read_folder
 from voco_lite.benchmark.scores import Score, read_scores
-from voco_lite.benchmark.speeds import Look, Speed, collect_looks, compare_speeds, read_rows, speed_rows
+from voco_lite.benchmark.speeds import Look, Speed, collect_looks, compare_speeds, speed_rows
 from voco_lite.benchmark.statistics import MIN_SEEDS, MIN_SUBJECTS, Comparison, compare_all, p_text
 from voco_lite.checkpoints import write_text
+from voco_lite.tables import read_rows, write_rows
 
 Row = dict[str, str]
-SPEEDS, CURVES = "speeds.csv", "curves.csv"
+CURVES = "curves.csv"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,6 @@ class Report:
         stage: Who was scored.
         scores: Raw rows.
         comparisons: Verdicts; empty for validation subjects, and while runs are missing.
-        speeds: Pairs of runs.
         looks: The curves of all runs on validation subjects; empty where they were not kept.
         missing: How many runs have not been done.
     """
@@ -40,9 +40,13 @@ class Report:
     stage: Stage
     scores: list[Score]
     comparisons: list[Comparison]
-    speeds: list[Speed]
     missing: int
     looks: list[Look]
+
+    @property
+    def speeds(self) -> list[Speed]:
+        """How fast each pair of runs learns that the protocol compares; empty where no curves were kept."""
+        return compare_speeds(self.looks, self.protocol)
 
     def means(self) -> list[Row]:
         """Mean score by condition and number of labelled subjects, and between which values the runs lie."""
@@ -118,12 +122,12 @@ class Report:
                 parts += [told, markdown([_difference(found) for found in screened])]
         if self.comparisons:
             parts += ["Verdicts on the first, over subjects and seeds:", markdown(self.verdicts())]
-        if self.speeds:
+        if speeds := self.speeds:
             told = (
                 "Steps until 90 % of the second's last validation score (median; a run that is there at its first look gets "
                 "that step), and mean heights of the curves:"
             )
-            parts += [told, markdown(speed_rows(self.speeds))]
+            parts += [told, markdown(speed_rows(speeds))]
         return "\n\n".join(parts) + "\n"
 
 
@@ -137,9 +141,7 @@ def write_report(folder: str | Path, stage: Stage) -> Report:
     place = Path(folder)
     protocol, split = read_folder(place)
     collect(place, protocol, split, stage)
-    looks = collect_looks(place, protocol, split)
-    write_text(place / stage / CURVES, rows_csv(Look, looks))
-    write_text(place / stage / SPEEDS, rows_csv(Speed, compare_speeds(looks, protocol)))
+    write_rows(place / stage / CURVES, Look, collect_looks(place, protocol, split))
     report = read_report(place, stage)
     write_text(place / stage / "report.md", str(report))
     return report
@@ -152,7 +154,7 @@ def has_scores(folder: str | Path, stage: Stage) -> bool:
 
 
 def read_report(folder: str | Path, stage: Stage) -> Report:
-    """A report from `protocol.json` and the stage's `scores.csv`; the verdicts are computed anew.
+    """A report from `protocol.json` and the stage's `scores.csv` and `curves.csv`; the verdicts are computed anew.
 
     Raises:
         FileNotFoundError: One of them is not there.
@@ -164,8 +166,9 @@ def read_report(folder: str | Path, stage: Stage) -> Report:
     done = {(s.condition, s.labelled, s.pretraining_seed, s.finetuning_seed) for s in scores}
     missing = len(plan_cells(protocol, split, stage)) - len(done)
     comparisons = compare(protocol, scores) if stage == "test" and not missing else []
-    speeds, looks = read_rows(place / stage / SPEEDS, Speed), read_rows(place / stage / CURVES, Look)
-    return Report(protocol, split, stage, scores, comparisons, speeds, missing, looks)
+    curves = place / stage / CURVES
+    looks = read_rows(curves, Look) if curves.is_file() else []
+    return Report(protocol, split, stage, scores, comparisons, missing, looks)
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -6,12 +6,10 @@ A folder of a benchmark holds `protocol.json`, `validation/` and `test/` with on
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from voco_lite.benchmark.scores import Score, read_scores, write_scores
 from voco_lite.benchmark.statistics import Comparison, compare_all
 from voco_lite.checkpoints import write_text
 from voco_lite.config.plain import build, plain, require
+from voco_lite.tables import write_rows
 
 OPENED = "test_opened.json"
 
@@ -107,7 +106,7 @@ def collect(place: Path, protocol: Protocol, split: SubjectSplit, stage: Stage) 
     comparisons: list[Comparison] = []
     if stage == "test" and not not_run:
         comparisons = compare(protocol, scores)
-        write_text(place / stage / "comparisons.csv", rows_csv(Comparison, comparisons))
+        write_rows(place / stage / "comparisons.csv", Comparison, comparisons)
     return BenchmarkResult(scores, comparisons, not_run)
 
 
@@ -157,15 +156,6 @@ def open_test(place: Path, protocol: Protocol) -> None:
             f"The test subjects may be opened by one protocol, got {protocol.name!r} after {found.get('protocol')!r} at "
             f"{found.get('opened')}. Choose on validation subjects, and test on new ones."
         )
-
-
-def rows_csv(kind: type, rows: Sequence[Any]) -> str:
-    """Dataclasses of one kind as CSV, one row each; None is an empty entry."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([f.name for f in fields(kind)])
-    writer.writerows(astuple(row) for row in rows)
-    return text.getvalue()
 
 
 def _rows(cell: Cell, scores: Mapping[str, Mapping[str, float]]) -> list[Score]:

@@ -1,12 +1,10 @@
-"""Who learns faster? The validation curves of all runs, and those of two conditions compared."""
+"""Who learns faster? The validation curves of all runs, kept as a table, and those of two conditions compared."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 from scipy import stats
@@ -19,7 +17,6 @@ from voco_lite.train.history import LOG
 
 SHARE = 0.9
 _MIN_SEEDS = 3  # for an interval over pre-training seeds
-Row = TypeVar("Row", "Look", "Speed")
 
 
 @dataclass(frozen=True)
@@ -119,28 +116,6 @@ def speed_rows(speeds: Sequence[Speed]) -> list[dict[str, str]]:
         }
         for (first, second, labelled), group in groups.items()
     ]
-
-
-def read_rows(file: Path, kind: type[Row]) -> list[Row]:
-    """The rows of a table that `rows_csv` wrote; none where there is no file.
-
-    Args:
-        file: The table.
-        kind: Of its rows.
-
-    Raises:
-        ValueError: Not such a table.
-    """
-    if not file.is_file():
-        return []
-    kinds: dict[str, Any] = {"str": str, "int": int, "float": float, "float | None": lambda t: float(t) if t else None}
-    try:
-        with file.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        return [kind(**{f.name: kinds[str(f.type)](row[f.name]) for f in fields(kind)}) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
-        told = ", ".join(f.name for f in fields(kind))
-        raise ValueError(f"{file} must be a table of {told}, got: {error}. Make it anew with --report.") from error
 
 
 def _curve(place: Path, plan: Plan, cell: Cell) -> Curve | None:

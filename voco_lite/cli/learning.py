@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voco_lite.checkpoints import write_text
 from voco_lite.cli.published import MADE, published_settings
 
 if TYPE_CHECKING:
@@ -197,9 +196,8 @@ def _report(rows: Sequence[OrganScore]) -> None:
 
 def _keep(rows: Sequence[Any], config: FinetuneConfig) -> None:
     """A table of the test subjects in the run folder, a score a row."""
-    from voco_lite.benchmark.running import rows_csv
+    from voco_lite.tables import write_rows
 
     if rows and config.run_folder is not None:
-        file = Path(config.run_folder) / TEST_SCORES
-        write_text(file, rows_csv(type(rows[0]), rows))
+        file = write_rows(Path(config.run_folder) / TEST_SCORES, type(rows[0]), rows)
         print(f"Case by case: {file}")
