@@ -124,8 +124,8 @@ class Report:
             parts += ["Verdicts on the first, over subjects and seeds:", markdown(self.verdicts())]
         if speeds := self.speeds:
             told = (
-                "Steps until 90 % of the second's last validation score (median; a run that is there at its first look gets "
-                "that step), and mean heights of the curves:"
+                "Steps until 90 % of the second's last Dice on validation subjects (median; a run that is there at its first "
+                "look gets that step), and mean heights of the curves:"
             )
             parts += [told, markdown(speed_rows(speeds))]
         return "\n\n".join(parts) + "\n"

@@ -27,7 +27,7 @@ class Look:
         condition: What was run.
         labelled, pretraining_seed, finetuning_seed: Of the run.
         step: Optimizer steps completed.
-        score: Mean score of the validation subjects then.
+        score: Mean Dice of the validation subjects then, by which every task chooses its best weights.
     """
 
     condition: str

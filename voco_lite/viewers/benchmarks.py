@@ -50,7 +50,7 @@ def plot_scores(report: Report) -> Picture:
 
 
 def plot_learning_curves(report: Report) -> Picture:
-    """Validation scores against steps of fine-tuning: a panel for each number of labelled subjects; thin lines are runs.
+    """Dice on validation subjects along fine-tuning: a panel for each number of labelled subjects; thin lines are runs.
 
     Raises:
         ValueError: A report without curves.
@@ -71,10 +71,10 @@ def plot_learning_curves(report: Report) -> Picture:
             axes.plot(steps, means, color=colour, linewidth=2, label=name)
             words += [f"{name}, {count} labelled, {means[0]:.2f} to {means[-1]:.2f}"] if means else []
         axes.set_title(f"{count} labelled", fontsize=9)
-        finish_axes(axes, f"validation {report.protocol.metric}" if axes is panels[0] else "", "steps")
+        finish_axes(axes, "Dice on validation subjects" if axes is panels[0] else "", "steps")
         if axes is not panels[0]:
             axes.get_legend().remove()
-    return figure_picture(figure, f"Mean scores of validation subjects along fine-tuning: {'; '.join(words)}.")
+    return figure_picture(figure, f"Mean Dice on validation subjects along fine-tuning: {'; '.join(words)}.")
 
 
 def _runs(report: Report, condition: str, labelled: int) -> list[dict[int, float]]:
@@ -98,7 +98,7 @@ def plot_differences(comparisons: Sequence[Comparison], screening: bool = False)
     """
     if not comparisons:
         raise ValueError("comparisons must be at least one, got none. Only a finished stage has them.")
-    figure = new_figure(7, 1.2 + 0.28 * len(comparisons))
+    figure = new_figure(7, max(2.4, 1.2 + 0.28 * len(comparisons)))
     axes = figure.subplots()
     axes.axvline(0, color="0.7", linewidth=1)
     named: set[str] = set()
