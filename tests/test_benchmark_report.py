@@ -24,6 +24,8 @@ from voco_lite.benchmark.speeds import Speed, speed_rows
 from voco_lite.cli import Benchmark, main
 from voco_lite.viewers import benchmarks
 
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks" / "_source"
+
 # The report
 
 
@@ -274,6 +276,24 @@ def test_the_sentences_of_the_readme_on_the_full_protocol_are_those_of_the_commi
     place, pretrained, scratch = ([mean(name, n) for n in (1, 24)] for name in ("coordinates", "voco", "scratch"))
     assert f"({place[0]} with one label, {place[1]} with 24" in readme
     assert f"pre-trained {pretrained[0]} and {pretrained[1]}, scratch {scratch[0]} and {scratch[1]})" in readme
+
+
+def test_the_sentence_of_the_readme_on_registration_is_that_of_the_committed_scores():
+    readme = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
+    report = read_report(find_results("registration"), "test")
+    mm = {c.name: f"{np.mean(report.run_means(c.name, 8)):.1f} mm" for c in report.protocol.conditions}
+    assert (
+        f"from {mm['identity']} apart to {mm['voco']} by a pre-trained start and to {mm['scratch']} by a fresh"
+        in readme
+    )
+    assert f"to {mm['affine']} by an affine map" in readme
+    notebook = " ".join((NOTEBOOKS / "09_register.py").read_text(encoding="utf-8").replace("\n# ", " ").split())
+    gain = report.comparisons[0]
+    assert f"scratch is {gain.difference:.2f} mm ({gain.low:.2f} to {gain.high:.2f}), {gain.verdict}" in notebook
+    folded = [row.score for row in report.scores if row.metric == "folded share"]
+    assert len(folded) == len(report.scores) / 3 and not any(folded)
+    # Curves are Dice in every task, whatever a protocol scores by.
+    assert "mm" not in viewers.plot_learning_curves(report).alt
 
 
 def test_the_help_names_every_protocol_of_the_package():

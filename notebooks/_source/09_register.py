@@ -224,7 +224,8 @@ print(f"a known match, in voxels: {[round(x) for x in fixed[0].tolist()]} -> {[r
 # of 150 steps that section 1 makes where it finds no other. It prints what you started from.
 #
 # **One seed decides nothing.** The interval speaks of other pairs, not of other seeds, and these few pairs share their
-# subjects, so that even that is too sure. Repeat with other seeds before you say that pre-training helps.
+# subjects, so that even that is too sure. The benchmark *registration* asked with five seeds, another pre-training and
+# twelve other subjects: pre-trained minus scratch is -0.07 mm (-0.37 to 0.23), not decided.
 
 # %%
 seen.save(Path(OUT) / "warped.png")
