@@ -14,7 +14,7 @@
 # %% tags=["parameters"]
 SIZE = "laptop"  # "laptop" or "ci": how much is computed
 STEPS = 0  # steps of each fine-tuning; 0: as many as the size has
-SEED = 0  # decides everything that is random
+SEED = 0  # decides weights and draws; the subjects stay the same
 FROM = ""  # checkpoint or run folder of a pre-training; empty: that of 05, else a short one made here
 DEVICE = "auto"  # "auto" is a GPU where there is one; or cpu, cuda, cuda:1
 OUT = "runs/07_segment"  # where results.json, figures and the predicted organs go
@@ -28,7 +28,6 @@ import torch
 
 import voco_lite as vl
 from voco_lite import checks, viewers
-from voco_lite.downstream import untrained
 from voco_lite.downstream.organs import organ_classes
 from voco_lite.downstream.predicting import save_prediction
 from voco_lite.downstream.segmentation import SegmentationConfig, SegmentationTask
@@ -50,8 +49,12 @@ start = vl.notebooks.pretrained_start(SIZE, config, FROM)
 
 # %% [markdown]
 # ## 2 · Labelled subjects
-# *Training* subjects are learnt from. *Validation* subjects decide which weights are kept. *Test* subjects are looked at
-# once, at the end. Whole subjects are split, never crops: two crops of one body are no independent witnesses.
+# *Training* subjects are learnt from. *Validation* subjects decide which weights are kept. *Test* subjects are scored
+# once, at the end. Whole subjects are split, never crops: two crops of one body are no independent witnesses. The picture
+# shows the organs of the validation subjects.
+#
+# What is called *truth* here was not drawn by a person: it is the map of organs that comes with the CT, which a model
+# predicted, bent as the CT was (phantoms are drawn by code, and know their organs).
 
 # %%
 groups = [
@@ -60,16 +63,15 @@ groups = [
 ]
 split = vl.Split(*groups)
 ORGANS = ("spleen", "liver", "urinary_bladder")
-truth = [organ_classes(subject, ORGANS) for subject in split.test]
-viewers.side_by_side(
-    [replace(s, labels=t) for s, t in zip(split.test, truth, strict=True)], plane="coronal", opacity=0.5
-)
+names = dict(enumerate(ORGANS, start=1))
+known = [replace(v, labels=organ_classes(v, ORGANS), label_names=names) for v in split.validation]
+viewers.side_by_side(known, plane="coronal", opacity=0.5)
 
 # %% [markdown]
 # **What you should see:** the same organs in every body, in other shapes and sizes. They fill a small part of the scan:
 
 # %%
-share = float((truth[0] > 0).float().mean())
+share = float((known[0].labels > 0).float().mean())
 print(f"{share:.1%} of the voxels belong to an organ")
 checks.expect("share of voxels that are right if nothing is found", 1 - share, between=(0.85, 0.99))
 
@@ -104,7 +106,7 @@ settings = SegmentationConfig(ORGANS, patch_size=PATCH, foreground_share=0.9, by
 recipe = vl.FinetuneConfig(
     steps=STEPS, batch_size=BATCH, learning_rate=3e-3, gauge_every=max(STEPS // 4, 1), seed=SEED, device=DEVICE
 )
-starts = {"pre-trained": start, "from scratch": untrained(replace(config, encoder=start.config), SEED)}
+starts = {"pre-trained": start, "from scratch": start.from_scratch(SEED)}
 tasks, fitted = {}, {}
 for name, encoder in starts.items():
     tasks[name] = SegmentationTask(encoder, split, settings, SEED)
@@ -121,8 +123,9 @@ picture
 # subjects are kept.
 #
 # ## 5 · The test subjects
-# Now, once. Beside the Dice stands the *HD95* of the pre-trained network: all but the worst twentieth of the surface is off
-# by at most so many mm.
+# Now, once. Beside the Dice stands the *HD95* (95 % Hausdorff distance) of the pre-trained network: all but the worst
+# twentieth of the surface is off by at most so many mm. An organ that was not found at all counts as the diagonal of the
+# scan, so that one missed organ can make most of the mean.
 
 # %%
 rows = {name: examine(task.network, settings, split.test) for name, task in tasks.items()}
@@ -167,8 +170,9 @@ checks.what_one_run_says(my_answer)
 
 # %%
 subject = split.test[0]
+truth = organ_classes(subject, ORGANS)
 predictions = {name: task.predict(subject) for name, task in tasks.items()}
-shown = {"truth": truth[0], **predictions}
+shown = {"truth": truth, **predictions}
 comparison = viewers.side_by_side(
     [replace(subject, labels=labels) for labels in shown.values()], list(shown), plane="coronal", opacity=0.5
 )
@@ -178,7 +182,6 @@ comparison
 # **Try:** move through the body, and take the colours away and back.
 
 # %%
-names = dict(enumerate(ORGANS, start=1))
 viewers.slices(replace(subject, labels=predictions["pre-trained"], label_names=names), opacity=0.5)
 
 # %% [markdown]
@@ -191,8 +194,8 @@ viewers.slices(replace(subject, labels=predictions["pre-trained"], label_names=n
 # **Try:** turn the picture. Do the errors lie at the borders, or is a whole piece missing?
 
 # %%
-wrong = torch.where(truth[0] > 0, truth[0], len(ORGANS) + 1)
-viewers.view(subject, labels=wrong * (predictions["pre-trained"] != truth[0]))
+wrong = torch.where(truth > 0, truth, len(ORGANS) + 1) * (predictions["pre-trained"] != truth)
+viewers.view(replace(subject, label_names={**names, len(ORGANS) + 1: "nothing there"}), labels=wrong)
 
 # %% [markdown]
 # **What you should see:** shells around the organs. Whole lumps in one colour are organs that were missed.
@@ -233,7 +236,7 @@ vl.notebooks.write_results(
 # ## Recap
 # * A pre-trained encoder and a fresh decoder learn together from few labelled subjects, cut into balanced patches.
 # * The Dice, organ by organ and subject by subject, tells what the share of right voxels hides.
-# * Validation chooses, the test subjects are looked at once.
+# * Validation chooses, the test subjects are scored once.
 # * One run each, on few subjects, does not say which start is better.
 #
 # **Next.** The same from the command line: `python -m voco_lite finetune segmentation --from RUN_FOLDER`. 08 gives whole

@@ -14,7 +14,7 @@
 # %% tags=["parameters"]
 SIZE = "laptop"  # "laptop" or "ci": how much is computed
 STEPS = 0  # steps of the fine-tuning; 0: as many as the size has
-SEED = 0  # decides everything that is random
+SEED = 0  # decides weights and draws; the subjects stay the same
 FROM = ""  # checkpoint or run folder of a pre-training; empty: that of 05, else a short one made here
 DEVICE = "auto"  # "auto" is a GPU where there is one; or cpu, cuda, cuda:1
 OUT = "runs/08_classify"  # where results.json and figures go
@@ -32,7 +32,6 @@ from sklearn.preprocessing import StandardScaler
 
 import voco_lite as vl
 from voco_lite import checks, viewers
-from voco_lite.downstream import untrained
 from voco_lite.downstream.classes import class_name, class_numbers
 from voco_lite.downstream.classification import ClassificationConfig, ClassificationTask, cover
 from voco_lite.downstream.classifier import Classifier, auroc, examine
@@ -45,6 +44,9 @@ start = vl.notebooks.pretrained_start(SIZE, config, FROM)
 
 # %% [markdown]
 # ## 1 · Subjects and their classes
+# Contrast agent that was given into a vein is first in the arteries (*arterial* phase), half a minute later in the veins and
+# the liver too (*portal venous*), and after minutes in the kidneys and the bladder (*delayed*); *native* is a scan without.
+#
 # The population's subjects know how they were made: `contrast_phase`, `lesion`, `body_shape`. The last cannot be asked here:
 # the preparation brings every scan to the same number of voxels, which hides how large the body is.
 
@@ -63,7 +65,8 @@ examples = [next(v for v in split.training if class_name(v, "contrast_phase") ==
 viewers.side_by_side(examples, list(settings.classes), plane="coronal")
 
 # %% [markdown]
-# **What you should see:** the vessels and the kidneys light up and fade again, from phase to phase.
+# **What you should see:** vessels light up and fade from phase to phase, kidneys stay bright, and the bladder is bright at
+# the end. Each picture is another body.
 #
 # ### Exercise 8.1 · The level to beat
 # `learnt` and `asked` are the classes of the training and of the test subjects: NumPy arrays of whole numbers. Which accuracy
@@ -124,7 +127,7 @@ def intensities(volumes):
     return np.stack([torch.cat([scan.mean(1), scan.std(1)]).numpy() for scan in crops])
 
 
-encoders = {"encoder": start.fresh().eval(), "random weights": untrained(config, SEED + 1).encoder.eval()}
+encoders = {"encoder": start.fresh().eval(), "random weights": start.from_scratch(SEED + 1).encoder.eval()}
 known = {name: [features(g, e) for g in (split.training, split.test)] for name, e in encoders.items()}
 known["intensities"] = [intensities(group) for group in (split.training, split.test)]
 
@@ -145,7 +148,9 @@ for name, (right, area) in results.items():
 # that plain intensities may do as well as any encoder: a task on which pre-training has little to prove.
 #
 # ## 3 · Fine-tune
-# All weights learn now, with each class counting the same in the loss.
+# All weights learn now, with each class counting the same in the loss. No network from scratch is trained beside this one, so
+# that its score says nothing about pre-training. The intervals come from drawing the test subjects again and again (the
+# bootstrap); with so few they are still too narrow, and where all answers are right they have no width.
 
 # %%
 recipe = vl.FinetuneConfig(
@@ -167,8 +172,8 @@ for row in found.subjects[:8]:
     print(f"{row.subject:24}{row.truth:15} taken for {row.predicted:15} {row.score:.2f} for the truth")
 
 # %% [markdown]
-# **What you should see:** a wide interval. It speaks of other subjects, not of other seeds of the training, and these
-# subjects are warps of one patient. Which phases are taken for each other?
+# **What you should see:** a wide interval, unless all are right. It speaks of other subjects, not of other seeds of the
+# training, and these subjects are warps of one patient. Which phases are taken for each other?
 #
 # ## 4 · Where did it look?
 # The features of a scan are the mean over its crops, and the last layer is linear. So the logit of a class is the mean over
@@ -195,6 +200,9 @@ viewers.view(scan, heat=(heat - heat.min()) / (heat.max() - heat.min()).clamp(mi
 # %% [markdown]
 # **What you should see:** a coarse cloud, one value a crop. A voice says where the network found its answer, not why, and a
 # crop of the lungs that speaks for a phase of the kidneys has learnt something else than medicine.
+#
+# Last, the curve of the validation subjects along the fine-tuning, which is kept with the results. **What you should see:**
+# few points; the weights of the highest are those that were tested.
 
 # %%
 figure = viewers.plot_curves(
@@ -214,7 +222,7 @@ figure
 # %% [markdown]
 # ## Recap
 # * A class for a scan: features averaged over the crops that cover it, and a linear layer.
-# * Every accuracy stands beside the most frequent class, every network beside plain intensities and random weights.
+# * Every accuracy stands beside the most frequent class, every probe beside plain intensities and random weights.
 # * Few test subjects give wide intervals. Say them.
 #
 # **Next.** `python -m voco_lite finetune classification --attribute contrast_phase`; *fair_comparison* for what such numbers

@@ -15,7 +15,7 @@
 # %% tags=["parameters"]
 SIZE = "laptop"  # "laptop" or "ci": how much is computed
 STEPS = 0  # steps of each fine-tuning; 0: as many as the size has
-SEED = 0  # decides everything that is random
+SEED = 0  # decides weights and draws; the subjects stay the same
 FROM = ""  # checkpoint or run folder of a pre-training; empty: that of 05, else a short one made here
 DEVICE = "auto"  # "auto" is a GPU where there is one; or cpu, cuda, cuda:1
 OUT = "runs/09_register"  # where results.json and figures go
@@ -29,7 +29,6 @@ import torch
 import voco_lite as vl
 from voco_lite import checks, viewers
 from voco_lite.benchmark import student
-from voco_lite.downstream import untrained
 from voco_lite.downstream.affine import best_affine, no_displacement, register_affine
 from voco_lite.downstream.deformation import jacobian_determinant
 from voco_lite.downstream.flow import warp_labels, warp_scans
@@ -119,7 +118,7 @@ training = vl.FinetuneConfig(
     seed=SEED, device=DEVICE, progress=False,
 )  # fmt: skip
 tasks, fitted = {}, {}
-for name, begin in {"pre-trained": start, "scratch": replace(start, encoder=untrained(config, SEED).encoder)}.items():
+for name, begin in {"pre-trained": start, "scratch": start.from_scratch(SEED)}.items():
     tasks[name] = RegistrationTask(begin, split, settings, seed=SEED)
     added = tasks[name].register(pair) - register_affine(pair)
     checks.expect(
@@ -157,7 +156,8 @@ seen
 there, brought = (organ_classes(volume, ORGANS) for volume in (pair.fixed, warped))
 common = (there > 0) & (there == brought)
 apart = (there > 0) * 1 + ((there == 0) & (brought > 0)) * 2
-viewers.view(pair.fixed, labels=torch.where(common, 3, apart))
+names = {1: "only in the fixed scan", 2: "only brought there", 3: "in common"}
+viewers.view(replace(pair.fixed, label_names=names), labels=torch.where(common, 3, apart))
 
 # %% [markdown]
 # **What you should see:** a body of the third colour with caps of the first on one side and of the second on the other:
@@ -165,7 +165,7 @@ viewers.view(pair.fixed, labels=torch.where(common, 3, apart))
 #
 # And the field itself: bright where voxels go far, dark where they stay.
 #
-# **Try:** set `field = register_affine(pair)` above and run both cells again: what does the network add?
+# **Try:** show `field - register_affine(pair)` instead: what does the network add?
 
 # %%
 lengths = field.norm(dim=0)
@@ -176,9 +176,10 @@ viewers.view(pair.fixed, heat=lengths / lengths.max().clamp(min=1e-6), backend="
 # moving scan ends, nothing tells the network where to go, and the field is guesswork.
 #
 # ### Exercise 9.2 · Write the share that folds
-# The *Jacobian determinant* of p + u(p) says how much the space around a voxel grows: 1 keeps its volume, 0.5 halves it.
-# At 0 and below space folds over itself. Given the determinants of all voxels (a tensor), return the share of voxels that
-# fold. PyTorch takes no mean of booleans: `.double()` makes numbers of them.
+# The *Jacobian determinant* of p + u(p) says how large the piece of the moving scan is that comes to a voxel of the fixed
+# one, counted in voxels: 1 is as large, 0.5 half as large. At 0 and below space folds over itself. Given the determinants
+# of all voxels (a tensor), return the share of voxels that fold. PyTorch takes no mean of booleans: `.double()` makes
+# numbers of them.
 
 
 # %%
@@ -192,7 +193,8 @@ checks.folding(my_folding)
 
 # %%
 determinants = jacobian_determinant(field)
-print(f"volumes change by {float(determinants.min()):.2f} to {float(determinants.max()):.2f} times")
+low, high = float(determinants.min()), float(determinants.max())
+print(f"to a voxel of the fixed scan come {low:.2f} to {high:.2f} voxels of the moving one")
 
 # %% [markdown]
 # ## 5 · Test
@@ -220,8 +222,8 @@ print(f"a known match, in voxels: {[round(x) for x in fixed[0].tolist()]} -> {[r
 # **What you should see:** at laptop size, errors below the affine map's, and organs that overlap more: from scratch, 300
 # steps at 48³ came from 21.7 mm to 17.5 mm and from a Dice of 0.60 to 0.73, when we ran them once; *best affine* stood at
 # 19.4 mm. After the few steps of the size `ci`, the networks do about as the affine map does. Few voxels fold, or none.
-# The error is still centimetres. Pre-training changed nothing: 17.6 mm, a gain of 0.0 mm (-0.5 to 0.4), from the short one
-# of 150 steps that section 1 makes where it finds no other. It prints what you started from.
+# The error is still centimetres. No gain from pre-training was seen: 17.6 mm, a gain of 0.0 mm (-0.5 to 0.4), from the short
+# one of 150 steps that section 1 makes where it finds no other. It prints what you started from.
 #
 # **One seed decides nothing.** The interval speaks of other pairs, not of other seeds, and these few pairs share their
 # subjects, so that even that is too sure. The benchmark *registration* asked with five seeds, another pre-training and

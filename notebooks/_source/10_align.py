@@ -15,7 +15,7 @@
 # %% tags=["parameters"]
 SIZE = "laptop"  # "laptop" or "ci": how much is computed
 STEPS = 0  # steps of the fine-tuning; 0: as many as the size has
-SEED = 0  # decides everything that is random
+SEED = 0  # decides weights and draws; the subjects stay the same
 FROM = ""  # checkpoint or run folder of a pre-training, or "untrained"; empty: that of 05, else a short one made here
 DEVICE = "auto"  # "auto" is a GPU where there is one; or cpu, cuda, cuda:1
 OUT = "runs/10_align"  # where results.json and figures go
@@ -132,6 +132,9 @@ figure.save(Path(OUT) / "loss.png")
 figure
 
 # %% [markdown]
+# **What you should see:** a loss that falls, with noise, and cannot reach 0: a text that fits several scans of a batch has
+# its target spread over them.
+#
 # ### Exercise 10.2 · Recall at k
 # `similarity` and `fits` are tensors, (queries, candidates); `fits` holds booleans. Return the share of queries that find a
 # right candidate among their `k` most similar ones. PyTorch takes no mean of booleans: `.double()` makes numbers of them.
@@ -176,7 +179,8 @@ for row in scores.rows:
 # | zero-shot body shape | 0.52 (0.47 to 0.58) | 0.55 (0.55 to 0.55) | 0.32 |
 #
 # All but one of these 36 numbers are above chance with p < 0.05 (report to scan at 1, seed 1, pre-trained: 0.053), each
-# by itself. Between the two encoders no difference is seen that seeds do not make too. Lesions are another matter: in an
+# by itself. Between the two encoders no difference is seen that seeds do not make too. Voxels of 8 mm are more than twice as
+# coarse as those of the pre-training, which may have cost the pre-trained one its lead. Lesions are another matter: in an
 # earlier run that had them as a topic nothing was decided. The subjects are warps of one patient.
 #
 # **Try:** add "lesion" to the topics in section 1 and run on from there. What does its row say, and what becomes of the

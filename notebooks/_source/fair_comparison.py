@@ -60,7 +60,7 @@ def my_t(differences):
 checks.paired_t(my_t)
 
 # %% [markdown]
-# ## 2 · How often does nobody win?
+# ## 2 · How often does somebody win by chance?
 # Repeat that comparison many times. Both methods stay equal, so whoever is declared better is a **false winner**. At the
 # usual 5 %, one comparison in twenty may have one. Three ways to decide:
 #
@@ -90,7 +90,8 @@ checks.expect("false winners, studentised", worst["studentised"], between=(0.0, 
 #
 # ## 3 · What can be found at all?
 # The curve says how often a true difference is declared. At 0 stands the rate of false winners, which has to be near 5 %;
-# from there the curve should rise steeply. Sliders answer to the arrow keys, too.
+# from there the curve should rise steeply. Each point is a hundred comparisons, so that it lies some per cent too high or too
+# low. Sliders answer to the arrow keys, too.
 
 # %%
 subjects = ipywidgets.IntSlider(6, 5, 30, description="subjects", continuous_update=False)
@@ -127,7 +128,7 @@ explorer
 # the other way round. The plain curve is higher everywhere, at 0 as well: it finds more because it believes more.
 #
 # ## 4 · Many comparisons
-# Five variants against a baseline, all equal in truth: each comparison has its 5 %. How often is there *any* false winner?
+# Five comparisons, each of two methods that are equal in truth: each has its 5 %. How often is there *any* false winner?
 
 # %%
 p_values = np.array([

@@ -135,7 +135,8 @@ checks.expect("baseline", btcv.reported[0].value, between=(82.79, 82.79))
 # the same six, by one training each. *fair_comparison* says what such numbers decide.
 #
 # ### Exercise 1 · Steps of a schedule
-# A task says *epochs*. How many optimizer steps are that, with `cases` training scans and `batch` scans a step?
+# A task says *epochs*. How many optimizer steps are that, with `cases` training scans and `batch` scans a step? The last
+# batch of an epoch may be smaller, and counts.
 
 
 # %%
@@ -185,7 +186,8 @@ print(f"{data.name}: {len(data.training)} subjects, {data.modality[0]}, {', '.jo
 # %% [markdown]
 # ## 5 · A task becomes settings
 # SLIVER07 asks for the liver in CT. Window, spacing, patches and rates come from the registry; the folder names the
-# structure. How many steps that are depends on how many scans train.
+# structure. How many steps that are depends on how many scans train. Not all is as published: patches are neither flipped nor
+# turned, half of them are shifted in intensity instead of a tenth, and MR is scaled by percentiles instead of a z-score.
 
 # %%
 settings = benchmark.task("SLIVER07").config(data)
