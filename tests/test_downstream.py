@@ -279,12 +279,23 @@ def test_a_split_keeps_subjects_apart():
     assert [len(group) for group in names] == [5, 2, 3]
     assert len({name for group in names for name in group}) == 10
     assert names[0] != [f"subject {i}" for i in range(5, 10)], "the order is drawn"
-    with pytest.raises(ValueError, match="in both"):
-        Split(subjects(3), subjects(2))
     with pytest.raises(ValueError, match="got none"):
         Split([])
     with pytest.raises(ValueError, match="Hold fewer back"):
         split_subjects(subjects(3), 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("groups", "named"),
+    [
+        ((subjects(3), subjects(2)), "training and validation"),
+        ((subjects(3), (), subjects(3)), "training and test"),
+        ((subjects(3), subjects(2, 100), subjects(2, 101)), "validation and test"),
+    ],
+)
+def test_no_subject_is_in_two_groups(groups, named):
+    with pytest.raises(ValueError, match=f"in both {named}"):
+        Split(*groups)
 
 
 @pytest.mark.parametrize(

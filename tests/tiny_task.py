@@ -30,7 +30,9 @@ def subjects(n: int, first: int = 0) -> list[Any]:
 
 
 class Untouchable(Sequence[Any]):
-    """Test subjects that nobody may look at."""
+    """Test subjects that nobody may look at; where they come from is known without that."""
+
+    sources = ("subject 200",)
 
     def __len__(self) -> int:
         raise AssertionError("the test subjects were counted")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ class Split:
         test: Never looked at while anything is still being chosen.
 
     Raises:
-        ValueError: Nothing to train on, or a subject that is trained on and validated with.
+        ValueError: Nothing to train on, or a subject in two groups.
     """
 
     training: Sequence[Any]
@@ -29,12 +30,14 @@ class Split:
     def __post_init__(self) -> None:
         if len(self.training) == 0:
             raise ValueError("A split needs at least one training subject, got none. Hold fewer back.")
-        both = sorted(set(sources(self.training)) & set(sources(self.validation)))
-        if both:
-            raise ValueError(
-                f"No subject may be trained on and validated with, got {', '.join(both[:3])} in both. "
-                "Split by subject, such as with split_subjects."
-            )
+        groups = {name: set(sources(getattr(self, name))) for name in ("training", "validation", "test")}
+        for (one, here), (other, there) in combinations(groups.items(), 2):
+            both = sorted(here & there)
+            if both:
+                raise ValueError(
+                    f"Each subject may be in one group, got {', '.join(both[:3])} in both {one} and {other}. "
+                    "Split by subject, such as with split_subjects."
+                )
 
 
 def split_subjects(subjects: Sequence[Any], validation: int, test: int, seed: int = 0) -> Split:
