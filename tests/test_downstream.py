@@ -15,10 +15,14 @@ from torch import nn
 
 from tiny_run import same_weights, trace, weights
 from tiny_task import LevelTask, Untouchable, finetune, subjects, tiny_finetuning, tiny_task
-from voco_lite.checkpoints import FINAL, load_checkpoint, load_model
+from voco_lite.checkpoints import FINAL, load_checkpoint, load_model, save_checkpoint
 from voco_lite.config import EncoderConfig
 from voco_lite.downstream import FinetuneConfig, Split, split_subjects
+from voco_lite.downstream.aligner import load_aligner
+from voco_lite.downstream.classifier import load_classifier
 from voco_lite.downstream.rates import encoder_shares, learning_groups, stage_of
+from voco_lite.downstream.registrar import load_registrar
+from voco_lite.downstream.segmenter import load_segmenter
 from voco_lite.downstream.task import Draws
 from voco_lite.encoders import build_encoder
 from voco_lite.train import History, NonFiniteLossError
@@ -29,11 +33,12 @@ _SCRIPT = Path(__file__).parent / "tiny_task.py"
 class Scripted(LevelTask):
     """A task whose validation scores are written beforehand."""
 
-    script: tuple[float, ...] = ()
+    script: tuple[float | tuple[float, ...], ...] = ()
 
     def scores(self, subjects):
         self.looks = getattr(self, "looks", 0) + 1
-        return [self.script[self.looks - 1]] * len(subjects)
+        found = self.script[self.looks - 1]
+        return list(found) if isinstance(found, tuple) else [found] * len(subjects)
 
 
 def scripted(*scores):
@@ -156,9 +161,13 @@ def test_test_subjects_are_not_touched():
 
 
 def test_a_subject_without_a_score_does_not_count():
-    task = scripted(float("nan"), 0.5)
+    _, fitted = finetune(tiny_finetuning(steps=2), scripted((float("nan"), 0.5, 0.5)))
+    assert fitted.score == 0.5
+
+
+def test_a_look_at_which_no_subject_has_a_score_is_refused():
     with pytest.raises(ValueError, match="must have a score"):
-        finetune(tiny_finetuning(), task)
+        finetune(tiny_finetuning(), scripted(float("nan")))
 
 
 def test_fewer_subjects_than_a_batch_are_shown_several_times_and_drawn_anew():
@@ -264,6 +273,33 @@ def test_a_fine_tuned_checkpoint_is_no_pre_trained_model(tmp_path):
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("load", "name", "parts"),
+    [
+        (load_segmenter, "segmentation", {}),
+        (load_segmenter, "segmentation", {"segmentation": {"organs": ["liver"]}, "encoder": ["conv-tiny"]}),
+        (load_classifier, "classification", {}),
+        (load_registrar, "registration", {}),
+        (load_aligner, "vision_language", {}),
+        (load_aligner, "vision_language", {"vision_language": {}, "text": {}}),
+    ],
+)
+def test_a_checkpoint_that_says_too_little_about_its_task_is_refused(tmp_path, load, name, parts):
+    config = SimpleNamespace(to_dict=lambda: {"task": {"name": name, **parts}})
+    file = save_checkpoint(tmp_path / FINAL, nn.Linear(1, 1), config=config)
+    with pytest.raises(ValueError, match=rf"{FINAL} should describe the .* of its task.*, got .*Give a file"):
+        load(file)
+
+
+@pytest.mark.parametrize("other", [["weight"], {"weight": 1.0}])
+def test_a_checkpoint_whose_weights_are_no_tensors_is_refused(tmp_path, other):
+    config = SimpleNamespace(to_dict=lambda: {"task": {"name": "segmentation"}})
+    file = save_checkpoint(tmp_path / FINAL, nn.Linear(1, 1), config=config)
+    torch.save(load_checkpoint(file) | {"model": other}, file)
+    with pytest.raises(ValueError, match=rf"{FINAL} should hold weights .*, got .*weight.*Give a file"):
+        load_segmenter(file)
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_state_before(tmp_path):
     made = tiny_task()
     bad = SimpleNamespace(data=torch.full((1, 8, 8, 8), torch.nan), level=torch.tensor(0.5), source="broken")
@@ -343,6 +379,9 @@ def test_two_processes_write_one_run(tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     subprocess.run([*launch, str(_SCRIPT), str(tmp_path / "two"), "6"], env=environment, check=True)
     assert History.load(tmp_path / "two").steps == 6
+    first, second = (torch.load(tmp_path / f"two-of-process-{n}.pt", weights_only=True) for n in (0, 1))
+    assert any("running_mean" in name for name in first)
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
     assert load_checkpoint(tmp_path / "two" / FINAL)["best"]["scores"].keys() == {
         f"subject {i}" for i in (100, 101, 102)
     }

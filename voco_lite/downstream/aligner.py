@@ -14,7 +14,6 @@ from torch import Tensor
 
 from voco_lite.checkpoints import load_weights
 from voco_lite.config import EncoderConfig, VolumeConfig
-from voco_lite.config.plain import build
 from voco_lite.downstream.classes import POPULATION, class_numbers
 from voco_lite.downstream.covering import cover
 from voco_lite.downstream.retrieval import Query, Recall, recall_at
@@ -96,19 +95,19 @@ def load_aligner(path: str | Path, text_encoder: TextEncoder | None = None) -> A
         ValueError: The file is no readable checkpoint, or not that of such an alignment or with this text encoder.
     """
     stored = read_stored(path, _NAME)
-    config = build(VisionLanguageConfig, stored.task[_NAME], f"task.{_NAME}")
-    text = build(TextConfig, stored.task["text"], "task.text")
+    config = stored.part(_NAME, VisionLanguageConfig)
+    text = stored.part("text", TextConfig)
     reader = text_encoder or MiniLM()
     if (reader.name, reader.width) != (text.name, text.width):
         raise ValueError(
             f"{stored.file} was trained with the text encoder {text.name} ({text.width} numbers), got {reader.name} "
             f"({reader.width}). Give that one."
         )
-    encoder = build_encoder(build(EncoderConfig, stored.task["encoder"], "task.encoder"), seed=0)
+    encoder = build_encoder(stored.part("encoder", EncoderConfig), seed=0)
     network = build_alignment(encoder, text.width, config.width, seed=0)
     load_weights(network, stored.weights, stored.file)
     network.eval()
-    return Aligner(network, config, build(VolumeConfig, stored.task["volume"], "task.volume"), reader)
+    return Aligner(network, config, stored.part("volume", VolumeConfig), reader)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from voco_lite.checkpoints import load_weights
 from voco_lite.config import EncoderConfig, VolumeConfig
-from voco_lite.config.plain import build
 from voco_lite.downstream.classes import class_numbers
-from voco_lite.downstream.classification import ClassificationConfig, PooledClassifier, build_classifier, cover
+from voco_lite.downstream.classification import ClassificationConfig, PooledClassifier, build_classifier
+from voco_lite.downstream.covering import cover
 from voco_lite.downstream.stored import read_stored
 from voco_lite.encoders import build_encoder
 from voco_lite.volumes import Volume
@@ -54,13 +54,12 @@ def load_classifier(path: str | Path) -> Classifier:
         ValueError: The file is no readable checkpoint, or not that of a classification.
     """
     stored = read_stored(path, _NAME)
-    task = stored.task
-    config = build(ClassificationConfig, task[_NAME], f"task.{_NAME}")
-    encoder = build_encoder(build(EncoderConfig, task["encoder"], "task.encoder"), seed=0)
+    config = stored.part(_NAME, ClassificationConfig)
+    encoder = build_encoder(stored.part("encoder", EncoderConfig), seed=0)
     network = build_classifier(encoder, len(config.classes), seed=0)
     load_weights(network, stored.weights, stored.file)
     network.eval()
-    return Classifier(network, config, build(VolumeConfig, task["volume"], "task.volume"))
+    return Classifier(network, config, stored.part("volume", VolumeConfig))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from voco_lite.config import Size
-from voco_lite.downstream.classification import cover
+from voco_lite.downstream.covering import cover
 from voco_lite.downstream.metrics import dice
 from voco_lite.downstream.organs import organ_classes, require_organs
 from voco_lite.downstream.predicting import predict

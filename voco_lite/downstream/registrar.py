@@ -12,7 +12,6 @@ from numpy import ndarray
 
 from voco_lite.checkpoints import load_weights
 from voco_lite.config import EncoderConfig, VolumeConfig
-from voco_lite.config.plain import build
 from voco_lite.downstream.deformation import folded_share, target_errors_mm
 from voco_lite.downstream.flow import FlowNetwork, joint_encoder
 from voco_lite.downstream.pairs import Pair, in_a_ring, known_matches
@@ -54,9 +53,9 @@ def load_registrar(path: str | Path) -> Registrar:
         ValueError: The file is no readable checkpoint, or not that of a registration.
     """
     stored = read_stored(path, _NAME)
-    config = build(RegistrationConfig, stored.task[_NAME], f"task.{_NAME}")
-    volume = build(VolumeConfig, stored.task["volume"], "task.volume")
-    encoder = build(EncoderConfig, stored.task["encoder"], "task.encoder")
+    config = stored.part(_NAME, RegistrationConfig)
+    volume = stored.part("volume", VolumeConfig)
+    encoder = stored.part("encoder", EncoderConfig)
     network = FlowNetwork(joint_encoder(Start(build_encoder(encoder, seed=0), encoder, volume), seed=0))
     load_weights(network, stored.weights, stored.file)
     return Registrar(network.eval(), config, volume)

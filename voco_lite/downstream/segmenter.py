@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from voco_lite.checkpoints import load_weights
 from voco_lite.config import EncoderConfig, VolumeConfig
-from voco_lite.config.plain import build
 from voco_lite.downstream.metrics import measure_fit
 from voco_lite.downstream.organs import organ_classes
 from voco_lite.downstream.predicting import predict
@@ -73,12 +72,11 @@ def load_segmenter(path: str | Path) -> Segmenter:
         ValueError: The file is no readable checkpoint, or not that of a segmentation.
     """
     stored = read_stored(path, _NAME)
-    task = stored.task
-    config = build(SegmentationConfig, task[_NAME], f"task.{_NAME}")
-    encoder = build_encoder(build(EncoderConfig, task["encoder"], "task.encoder"), seed=0)
+    config = stored.part(_NAME, SegmentationConfig)
+    encoder = build_encoder(stored.part("encoder", EncoderConfig), seed=0)
     network = build_segmenter(encoder, len(config.organs) + 1, config.linear, seed=0)
     load_weights(network, stored.weights, stored.file)
-    return Segmenter(network.eval(), config, build(VolumeConfig, task["volume"], "task.volume"))
+    return Segmenter(network.eval(), config, stored.part("volume", VolumeConfig))
 
 
 def examine(
