@@ -127,6 +127,12 @@ def test_the_encoder_stays_as_it_is():
     assert encoder.training and all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
 
 
+def test_the_caller_s_random_numbers_go_on_undisturbed():
+    encoder, before = build_encoder(EncoderConfig(), seed=0), torch.get_rng_state()
+    fit_dense_probe(encoder, [subject(0)], BOX)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_two_measurements_are_the_same():
     encoder = build_encoder(EncoderConfig(), seed=0)
     probe = DenseProbe([subject(0)], [subject(1)], BOX)

@@ -117,6 +117,18 @@ def test_logits_are_scaled_cosines_of_texts_and_scans():
     torch.testing.assert_close(logits, made.network.scale.item() * texts @ scans.T, atol=1e-4, rtol=1e-4)
 
 
+def test_half_precision_ends_at_the_encoder_s_features(monkeypatch):
+    made = task()
+    made.network.eval()
+    monkeypatch.setattr(
+        "voco_lite.downstream.vision_language.pooled_scan",
+        lambda encoder, crops: crops.flatten()[: encoder.feature_dim],
+    )
+    expected = made.scores(made.split.validation)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert made.scores(made.split.validation) == expected
+
+
 def test_what_all_scans_or_texts_have_in_common_is_taken_away_in_training():
     made = task()
     given = batch(made)

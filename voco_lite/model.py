@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from voco_lite.config import PretrainConfig
 from voco_lite.dataset import VoCoBatch, mixed_seed
 from voco_lite.encoders import EncoderOutput, build_encoder
+from voco_lite.encoders.seeding import seeded
 from voco_lite.losses import position_similarity, prediction_terms, regularization_loss, without_autocast
 from voco_lite.objectives import objective
 
@@ -212,8 +213,7 @@ class VoCo(nn.Module):
 
     def _new_projector(self, seed: int) -> Projector:
         choice = self.config.objective
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mixed_seed(seed, 1) % 2**63)
+        with seeded(mixed_seed(seed, 1) % 2**63):
             return Projector(self.encoder.feature_dim, choice.projector_dim, choice.synchronized)
 
     def _taught(self) -> list[tuple[nn.Module, nn.Module]]:

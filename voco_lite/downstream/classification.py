@@ -19,6 +19,7 @@ from voco_lite.downstream.split import Split
 from voco_lite.downstream.start import Start
 from voco_lite.downstream.task import Task, TaskNetwork
 from voco_lite.encoders import Encoder
+from voco_lite.encoders.seeding import seeded
 from voco_lite.volumes import Volume
 
 
@@ -89,8 +90,7 @@ class PooledClassifier(TaskNetwork):
 
 def build_classifier(encoder: Encoder, classes: int, seed: int) -> PooledClassifier:
     """A classifier on an encoder, which becomes part of it; the seed decides the head's weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return PooledClassifier(encoder, classes)
 
 

@@ -23,6 +23,7 @@ from voco_lite.downstream.predicting import predict
 from voco_lite.downstream.segmentation import SegmentationConfig
 from voco_lite.downstream.unet import LinearSegmenter
 from voco_lite.encoders import Encoder
+from voco_lite.encoders.seeding import seeded
 from voco_lite.volumes import Volume
 
 _ROWS = 16384  # voxels whose features are in memory at once
@@ -136,7 +137,8 @@ def fit_dense_probe(
     for subject in subjects:
         _count(sums, encoder, subject, config, generator)
     weights, intercept = sums.solve(config.ridge)
-    probe = LinearSegmenter(encoder, classes).to(next(encoder.parameters()).device)
+    with seeded(seed):
+        probe = LinearSegmenter(encoder, classes).to(next(encoder.parameters()).device)
     parts = weights.split(list(encoder.channels))
     heads = {}
     for number, part in enumerate(parts):

@@ -19,6 +19,7 @@ from voco_lite.downstream.start import Start
 from voco_lite.downstream.task import TaskNetwork
 from voco_lite.downstream.unet import climb, upward
 from voco_lite.encoders import Encoder, build_encoder
+from voco_lite.encoders.seeding import seeded
 from voco_lite.official_weights.loading import match_names
 
 Scans = Float[Tensor, "pairs channel x y z"]
@@ -109,8 +110,7 @@ def warp_labels(labels: Shaped[Tensor, "x y z"], field: Float[Tensor, "3 x y z"]
 def build_flow(start: Start, seed: int) -> FlowNetwork:
     """The network on an encoder, which is copied; the seed decides the new weights."""
     encoder = joint_encoder(start, seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return FlowNetwork(encoder)
 
 

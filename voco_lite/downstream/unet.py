@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from voco_lite.downstream.task import TaskNetwork
 from voco_lite.encoders import Encoder, SwinEncoder
 from voco_lite.encoders.conv import exact_on_small_maps
+from voco_lite.encoders.seeding import seeded
 
 Crops = Float[Tensor, "crops channel x y z"]
 Logits = Float[Tensor, "crops classes x y z"]
@@ -143,8 +144,7 @@ def build_segmenter(encoder: Encoder, classes: int, linear: bool, seed: int) -> 
         linear: A linear head in place of the decoder.
         seed: Of the new weights.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         if linear:
             return LinearSegmenter(encoder, classes)
         return SwinUNETR(encoder, classes) if isinstance(encoder, SwinEncoder) else UNet(encoder, classes)

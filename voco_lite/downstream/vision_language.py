@@ -21,6 +21,8 @@ from voco_lite.downstream.start import Start
 from voco_lite.downstream.task import Task, TaskNetwork
 from voco_lite.downstream.text_encoder import TextEncoder, embed_wordings, mean_direction
 from voco_lite.encoders import Encoder
+from voco_lite.encoders.seeding import seeded
+from voco_lite.losses import without_autocast
 from voco_lite.volumes import Volume
 
 _LARGEST_SCALE = 100.0  # CLIP's bound
@@ -101,29 +103,32 @@ class VisionLanguageNetwork(TaskNetwork):
         texts: Float[Tensor, "texts text_width"],
     ) -> Float[Tensor, "texts scans"]:
         """Logit of each text for each scan, the scaled cosine, in fp32."""
-        pooled = pooled_scans(self.encoder, crops, counts)
-        with torch.autocast(pooled.device.type, enabled=False):
-            scans = F.normalize(self.scan_projection(pooled.float()), dim=-1)
+        scans = _directions(self.scan_projection, pooled_scans(self.encoder, crops, counts))
+        with without_autocast(scans):
             return self.scale * self.place_texts(texts) @ scans.T
 
     def place_texts(self, texts: Float[Tensor, "texts text_width"]) -> Float[Tensor, "texts width"]:
-        """Directions of texts in the common space."""
-        return F.normalize(self.text_projection(texts.float()), dim=-1)
+        """Directions of texts in the common space, in fp32."""
+        return _directions(self.text_projection, texts)
 
     @torch.no_grad()
     def place_scan(self, crops: Float[Tensor, "crops channel x y z"]) -> Float[Tensor, " width"]:
-        """Direction of one scan; few crops at a time. The network has to be in evaluation mode."""
-        return F.normalize(self.scan_projection(pooled_scan(self.encoder, crops)[None]), dim=-1)[0]
+        """Direction of one scan, in fp32; few crops at a time. The network has to be in evaluation mode."""
+        return _directions(self.scan_projection, pooled_scan(self.encoder, crops)[None])[0]
 
 
 def _projection(features: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.BatchNorm1d(features, affine=False), nn.Linear(features, width))
 
 
+def _directions(projection: nn.Module, features: Float[Tensor, "rows features"]) -> Float[Tensor, "rows width"]:
+    with without_autocast(features):
+        return F.normalize(projection(features.float()), dim=-1)
+
+
 def build_alignment(encoder: Encoder, text_width: int, width: int, seed: int) -> VisionLanguageNetwork:
     """A network on an encoder, which becomes part of it; the seed decides the projections' weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return VisionLanguageNetwork(encoder, text_width, width)
 
 
@@ -224,7 +229,9 @@ class VisionLanguageTask(Task):
         return [self._score(subject, texts) for subject in subjects]
 
     def _score(self, subject: Volume, texts: Float[Tensor, "facts width"]) -> float:
-        logits = (texts @ self.network.place_scan(cover(subject.data, self.config.crop_size))).cpu()
+        place = self.network.place_scan(cover(subject.data, self.config.crop_size))
+        with without_autocast(place):
+            logits = (texts @ place).cpu()
         known = [facts_about(facts_of(subject), topic) for topic in self.config.topics]
         by_topic = [torch.tensor([probability(logits, fact) for fact in facts]).mean() for facts in known]
         return float(torch.stack(by_topic).mean())

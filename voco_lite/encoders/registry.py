@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from voco_lite.config import EncoderConfig
+from voco_lite.encoders.seeding import seeded
 
 
 class EncoderOutput(NamedTuple):
@@ -98,6 +98,5 @@ def build_encoder(config: EncoderConfig, in_channels: int = 1, seed: int | None 
         )
     if seed is None:
         return ENCODERS[config.name](config, in_channels)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return ENCODERS[config.name](config, in_channels)
