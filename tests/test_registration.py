@@ -465,6 +465,14 @@ def test_scans_without_known_warps_or_common_points_are_refused(bodies):
         examine({}, bodies, ("liver",))
 
 
+def test_too_few_common_points_are_counted_among_those_drawn_and_all(bodies):
+    body, moved = bodies[0], bodies[0].affine.clone()
+    moved[:3, 3] += 30 * moved.diagonal()[:3]
+    labelled = int((body.labels > 0).sum())
+    with pytest.raises(ValueError, match=f"among 80 that were drawn of {labelled} labelled voxels"):
+        known_matches(Pair(body, replace(body, affine=moved)), 20)
+
+
 def test_the_file_of_another_task_is_no_registrar(tmp_path):
     finetune(tiny_finetuning(steps=1, run_folder=str(tmp_path)))
     with pytest.raises(ValueError, match="another training"):

@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
 from torch import Tensor
@@ -65,4 +64,6 @@ def measure_fit(predicted: Classes, truth: Classes, organs: int, spacing: Spacin
 
 
 def _one_hot(classes: Classes, organs: int) -> Bool[Tensor, "1 classes x y z"]:
-    return F.one_hot(classes.long(), organs + 1).movedim(-1, 0)[None].bool()
+    # `one_hot` would take eight bytes for each voxel and class of a whole scan before they are booleans.
+    numbers = torch.arange(organs + 1, dtype=classes.dtype, device=classes.device)
+    return (classes == numbers.view(-1, 1, 1, 1))[None]

@@ -64,15 +64,15 @@ def known_matches(pair: Pair, n: int, seed: int = 0) -> tuple[Points, Points]:
             f"Both subjects must be labelled and come from one source, got {there.source} and {back.source}. "
             "Take both of one population."
         )
-    fixed = torch.nonzero(pair.fixed.labels > 0).double()
-    fixed = fixed[torch.randperm(len(fixed), generator=torch.Generator().manual_seed(seed))[: 4 * n]]
+    labelled = torch.nonzero(pair.fixed.labels > 0).double()
+    fixed = labelled[torch.randperm(len(labelled), generator=torch.Generator().manual_seed(seed))[: 4 * n]]
     inner = there.warp.to_source(_moved(fixed, pair.fixed.affine))
     moving = _moved(back.warp.from_source(inner), torch.linalg.inv(pair.moving.affine))
     shown = ((moving >= 0) & (moving <= torch.tensor(pair.moving.shape) - 1)).all(dim=1)
     if int(shown.sum()) < n:
         raise ValueError(
-            f"Both subjects must show {n} common points, got {int(shown.sum())} among {len(fixed)} labelled voxels. "
-            "Ask for fewer."
+            f"Both subjects must show {n} common points, got {int(shown.sum())} among {len(fixed)} that were drawn "
+            f"of {len(labelled)} labelled voxels. Ask for fewer."
         )
     return fixed[shown][:n], moving[shown][:n]
 
