@@ -12,7 +12,7 @@ from tiny_run import same_weights, tiny_config, train
 from voco_lite import load_volume
 from voco_lite.benchmark import msd_folder, task
 from voco_lite.checkpoints import load_checkpoint
-from voco_lite.cli import Finetune, learning, main
+from voco_lite.cli import Finetune, finetuning, learning, main
 from voco_lite.cli.finetuning import recipe
 from voco_lite.cli.published import with_warmup_share
 from voco_lite.config import VolumeConfig
@@ -64,6 +64,19 @@ def test_a_folder_in_msd_layout_is_learnt_from_a_pre_trained_checkpoint(tmp_path
     expected = sum(float(row["dice"]) for row in rows) / 2
     assert re.search(r"^box +([\d.]+)", said.out, re.MULTILINE)[1] == f"{expected:.3f}"
     assert {"organ", "hd95_mm", "surface_dice", "tolerance_mm"} < set(rows[0])
+
+
+def test_only_the_first_process_examines_and_speaks(tmp_path, boxes, capsys, monkeypatch):
+    for module in (learning, finetuning):
+        monkeypatch.setattr(module, "first_process", lambda: False)
+    assert finetune(tmp_path, "--data", boxes, *COARSE, "--validation", 1, "--test", 1) == 0
+    assert capsys.readouterr().out == "" and not (tmp_path / "test_scores.csv").exists()
+
+
+@pytest.mark.parametrize(("option", "most"), [("--subjects", 500), ("--validation", 500)])
+def test_made_subjects_of_two_groups_are_refused(tmp_path, capsys, option, most):
+    assert finetune(tmp_path, "--data", "phantoms", *COARSE, option, most + 1) == 2
+    assert f"{option[2:]} must be at most {most} made subjects, got {most + 1}" in capsys.readouterr().err
 
 
 def test_the_seed_of_the_training_does_not_decide_who_is_examined(tmp_path, boxes):

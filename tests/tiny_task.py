@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -106,4 +107,6 @@ def finetune(config: FinetuneConfig, task: Task | None = None, **more: Any) -> t
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    finetune(tiny_finetuning(steps=int(sys.argv[2]), checkpoint_every=3, log_every=2, run_folder=sys.argv[1]))
+    task, _ = finetune(tiny_finetuning(steps=int(sys.argv[2]), checkpoint_every=3, log_every=2, run_folder=sys.argv[1]))
+    if "RANK" in os.environ:
+        torch.save(task.network.state_dict(), f"{sys.argv[1]}-of-process-{os.environ['RANK']}.pt")

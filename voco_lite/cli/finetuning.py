@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from voco_lite.checkpoints import FINAL, step_path
+from voco_lite.cli.processes import first_process
 from voco_lite.cli.published import announce, published_settings, with_warmup_share
 from voco_lite.config import Intensity, PretrainConfig, Size
 from voco_lite.downstream import FinetuneConfig
@@ -90,9 +91,11 @@ class Finetune:
             config = replace(config, run_folder=str(self.default_folder()))
         if self.published is not None:
             config = with_warmup_share(self, config)
-            announce(self, start, config)
+            if first_process():
+                announce(self, start, config)
         learn(self, start, config)
-        print(f"Run folder: {config.run_folder}")
+        if first_process():
+            print(f"Run folder: {config.run_folder}")
 
     def default_folder(self) -> Path:
         """Where a run lies that names no folder: another one for another task, data, published settings or start."""

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voco_lite.cli.processes import first_process
 from voco_lite.cli.published import MADE, published_settings
+from voco_lite.config import VolumeConfig
 
 if TYPE_CHECKING:
     from voco_lite.benchmark.msd import MsdCase
@@ -59,7 +61,8 @@ def _segment(asked: Finetune, start: Start, config: FinetuneConfig) -> None:
         linear=config.mode == "linear-probe",
     )
     task = SegmentationTask(start, split, settings, config.seed)
-    _fit(task, config, "validation Dice")
+    if not _fit(task, config, "validation Dice"):
+        return
     rows = examine(task.network, settings, split.test)
     _report(rows)
     _keep(rows, config)
@@ -79,6 +82,8 @@ def _classify(asked: Finetune, start: Start, config: FinetuneConfig) -> None:
                 "Leave out --intensity and --size."
             )
         split, classes = medmnist_split(asked.data)
+        # What a checkpoint says of the preparation: these scans come prepared.
+        start = replace(start, volume=VolumeConfig("none", spacing=None, foreground=None))
         settings = replace(settings, attribute=GIVEN, classes=classes)
     else:
         _require_made(
@@ -87,8 +92,7 @@ def _classify(asked: Finetune, start: Start, config: FinetuneConfig) -> None:
         )
         split, _ = _split(asked, start)
     task = ClassificationTask(start, split, settings, config.seed)
-    _fit(task, config, "validation, probability of the right class")
-    if split.test:
+    if _fit(task, config, "validation, probability of the right class") and split.test:
         found = examine(Classifier(task.network, settings, start.volume), split.test)
         for name, estimate in (("accuracy", found.accuracy), ("AUROC", found.auroc)):
             print(f"test {name:10}{estimate.value:.3f} (95 % {estimate.low:.3f} to {estimate.high:.3f})")
@@ -105,8 +109,7 @@ def _register(asked: Finetune, start: Start, config: FinetuneConfig) -> None:
     split, _ = _split(asked, start)
     settings = RegistrationConfig(organs=asked.organs or ORGANS)
     task = RegistrationTask(start, split, settings, config.seed)
-    _fit(task, config, "validation Dice of warped labels")
-    if split.test:
+    if _fit(task, config, "validation Dice of warped labels") and split.test:
         task.network.eval()
         ways = {"no registration": no_displacement, "affine": register_affine, "network": task.register}
         found = examine(ways, split.test, task.config.organs)
@@ -124,10 +127,9 @@ def _align(asked: Finetune, start: Start, config: FinetuneConfig) -> None:
     settings, text_encoder = VisionLanguageConfig(asked.topics, asked.patch_size), MiniLM()
     split, _ = _split(asked, start)
     task = VisionLanguageTask(start, split, settings, text_encoder, config.seed)
-    _fit(task, config, "validation, probability of what is true")
-    if split.test:
+    if _fit(task, config, "validation, probability of what is true") and split.test:
         aligner = Aligner(task.network, settings, start.volume, text_encoder)
-        print(examine(aligner, split.test, ks=[k for k in (1, 3) if k == 1 or k < len(split.test)]))
+        print(examine(aligner, split.test))
 
 
 def _require_made(asked: Finetune, instead: str) -> None:
@@ -143,6 +145,7 @@ def _split(asked: Finetune, start: Start) -> tuple[Split, tuple[str, ...]]:
     if asked.data in MADE:
         source: Any = "auto" if asked.data == "population" else "phantom"
         wanted = ((asked.subjects, 0), (asked.validation, _VALIDATION_SEED), (asked.test, _TEST_SEED))
+        _require_apart(asked)
         groups = [samples.population(n, start.volume, seed, source) if n else [] for n, seed in wanted]
         return Split(*groups), ()
     if not Path(asked.data).is_dir():
@@ -158,6 +161,17 @@ def _split(asked: Finetune, start: Start) -> tuple[Split, tuple[str, ...]]:
     ), folder.organs
 
 
+def _require_apart(asked: Finetune) -> None:
+    """Made subjects are numbered, and a group begins at a number of its own."""
+    for name, count, first in (("subjects", asked.subjects, 0), ("validation", asked.validation, _VALIDATION_SEED)):
+        room = (_VALIDATION_SEED if name == "subjects" else _TEST_SEED) - first
+        if count > room:
+            raise ValueError(
+                f"{name} must be at most {room} made subjects, got {count}: further ones would be in two groups. Take fewer, "
+                "or a folder of your own."
+            )
+
+
 @dataclass(frozen=True)
 class _Unread:
     """A subject of a folder by its files, to be split before a scan is read."""
@@ -169,13 +183,14 @@ class _Unread:
         return str(self.case.image)
 
 
-def _fit(task: Task, config: FinetuneConfig, score: str) -> None:
-    """Fine-tune, and say how well the kept weights do by this score."""
+def _fit(task: Task, config: FinetuneConfig, score: str) -> bool:
+    """Fine-tune, and say how well the kept weights do by this score; whether this process examines and speaks for all."""
     from voco_lite.downstream import fit
 
     fitted = fit(task, config)
-    if fitted.score is not None:
+    if first_process() and fitted.score is not None:
         print(f"{score}: {fitted.score:.3f} after step {fitted.best_step}")
+    return first_process()
 
 
 def _report(rows: Sequence[OrganScore]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voco_lite.cli.processes import first_process
 from voco_lite.config import PretrainConfig
 
 if TYPE_CHECKING:
@@ -60,14 +61,14 @@ class Pretrain(PretrainConfig):
         training, held_out = self._volumes(config)
         dataset = VoCoDataset(training, config.crops, seed=config.train.seed)
         history = pretrain(model, dataset, config.train, held_out=held_out)
-        if _first_process():
+        if first_process():
             _report(history)
 
     def _start(self, model: VoCo, weights: str) -> None:
         from voco_lite.official_weights import find_weights, start_from_weights
 
         report = start_from_weights(model, find_weights(weights), self.allow_unverified)
-        if _first_process():
+        if first_process():
             print(report)
 
     def _volumes(self, config: PretrainConfig) -> tuple[Sequence[Volume], Sequence[Volume]]:
@@ -116,11 +117,6 @@ def open_folder(data: str, config: PretrainConfig, pattern: str | None, cache: s
     place = path if path.is_dir() else path.parent
     beside = place / ".voco_lite_prepared" if os.access(place, os.W_OK) else samples.data_folder() / "prepared"
     return VolumeFolder(path, config.volume, pattern, cache or beside)
-
-
-def _first_process() -> bool:
-    """Whether this process speaks for all: what `accelerate launch` starts several times says things once."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _report(history: Any) -> None:

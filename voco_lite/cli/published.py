@@ -37,7 +37,8 @@ def published_settings(asked: Finetune) -> TaskConfig:
 def published_defaults(asked: Finetune) -> Finetune:
     """What was asked for, with the published settings in place of the defaults of `finetune segmentation`.
 
-    The command line is read again on top of it: an option that is given wins, be it equal to a default or not.
+    The command line is read again on top of it: an option that is given wins, be it equal to a default or not. Only the
+    warm-up keeps its published share where it has the published length and the steps have not (`with_warmup_share`).
 
     Raises:
         ValueError, FileNotFoundError: As `published_settings`.

@@ -105,8 +105,12 @@ class FinetuneRun(Run):
         self.best = entries["best"]
 
     def finish(self) -> None:
-        """Take the best weights back, and store them."""
+        """Take the best weights back, those of the first process everywhere, and store them."""
+        from accelerate.utils import broadcast
+
         if self.best:
             self.guard.flush()
             self.model.load_state_dict(self.best.pop("weights"))
+            # Running statistics of batches differ between processes: the first one's were scored.
+            broadcast(dict(self.model.state_dict()))
         super().finish()

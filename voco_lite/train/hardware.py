@@ -9,6 +9,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -18,6 +19,7 @@ from voco_lite.config import Precision, TrainConfig
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+_PATIENCE = timedelta(hours=2)  # of processes, while the first one measures on whole scans
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # glibc's malloc.h
 
 
@@ -88,6 +90,7 @@ def open_accelerator(config: TrainConfig) -> Iterator[Accelerator]:
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, GradientState, PartialState
+    from accelerate.utils import InitProcessGroupKwargs
 
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
@@ -102,6 +105,7 @@ def open_accelerator(config: TrainConfig) -> Iterator[Accelerator]:
         with _fixed_device(device), _matrix_products(config.tf32):
             accelerator = Accelerator(
                 cpu=device.type == "cpu",
+                kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
                 mixed_precision="no" if precision == "fp32" else precision,
                 gradient_accumulation_steps=config.accumulation,
             )
