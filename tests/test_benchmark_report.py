@@ -88,6 +88,16 @@ def test_the_interval_of_heights_is_students_over_pre_training_seeds():
     assert speed_rows(runs[:4])[0]["difference of heights (95 %)"] == "+0.150"
 
 
+def test_curves_of_runs_that_have_not_ended_are_left_out(tmp_path):
+    protocol = tiny()
+    run_benchmark(protocol, SUBJECTS, noisy, tmp_path)
+    fake_fits(tmp_path, protocol)
+    [ended, *_] = sorted(tmp_path.glob("fits/**/final.pt"))
+    ended.unlink()
+    report = write_report(tmp_path, "validation")
+    assert len(report.looks) == (2 * 3 - 1) * 4 and len(report.speeds) == 2
+
+
 def test_a_damaged_table_of_curves_is_named(tmp_path):
     protocol = tiny()
     run_benchmark(protocol, SUBJECTS, noisy, tmp_path)

@@ -14,6 +14,7 @@ from voco_lite.benchmark.committed import committed_subjects
 from voco_lite.benchmark.conditions import plan_conditions
 from voco_lite.benchmark.planning import plan_cells
 from voco_lite.benchmark.protocol import find_protocol, read_protocol
+from voco_lite.benchmark.runners import open_runner
 from voco_lite.benchmark.segmenting import SegmentationRunner, likeliest_by_place
 from voco_lite.downstream import score_subjects
 from voco_lite.downstream.segmentation import SegmentationTask
@@ -128,10 +129,41 @@ def test_an_encoder_may_be_compared_with_none_at_all():
     assert plan_conditions(replace(protocol, comparisons=(("small", "other"),)))
 
 
-def test_a_scored_subject_without_an_organ_is_named_before_anything_is_trained(tmp_path, monkeypatch):
-    monkeypatch.setattr(segmenting, "organ_classes", lambda subject, organs: torch.zeros(3))
+@pytest.mark.parametrize("task", ["segmentation", "registration"])
+def test_a_scored_subject_without_an_organ_is_named_before_anything_is_trained(tmp_path, monkeypatch, task):
+    monkeypatch.setattr(benchmark_cells, "organ_classes", lambda subject, organs: torch.zeros(3))
     with pytest.raises(ValueError, match=r"must show one of liver, got none in \['phantom"):
-        SegmentationRunner(tiny(), tmp_path)
+        open_runner(tiny(task=task), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "higher"),
+    [
+        ("segmentation", "Dice", True),
+        ("segmentation", "dice", False),
+        ("segmentation", "target error, mm", False),
+        ("registration", "target error, mm", True),
+    ],
+)
+def test_a_metric_that_the_task_does_not_have_so_is_refused(task, metric, higher):
+    with pytest.raises(
+        ValueError, match=f"metric must be one of .* for {task}, .* got '{metric}' and {str(higher).lower()}"
+    ):
+        plan_conditions(replace(tiny(task=task), metric=metric, higher_is_better=higher))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"patch_size": [16, 16, 20]}, "'voco'.*got \\(16, 16, 20\\)"),
+        ({"probe_size": [24, 16, 20]}, "'other'.*got \\(24, 16, 20\\)"),
+        ({"task": "registration", "volume": {"size": [32, 32, 20]}}, "'voco'.*got \\(32, 32, 20\\)"),
+    ],
+)
+def test_sizes_that_an_encoder_cannot_take_are_refused_before_anything_is_trained(tmp_path, changes, said):
+    ridge = [condition({"head": "ridge"}, reference=True)] if "probe_size" in changes else []
+    with pytest.raises(ValueError, match=f"patch_size, probe_size or volume of {said}"):
+        open_runner(tiny(*ridge, **changes), tmp_path)
 
 
 def test_a_folder_of_cases_has_no_first_seed():

@@ -1,7 +1,7 @@
 """What the runners of all tasks share: the subjects, a pre-training for each seed, and fine-tuning with several tries.
 
-Beside the tables, a benchmark's folder then holds run folders in `pretraining/` and `fits/`, so that nothing is trained
-twice: not after an interruption, and not for the test subjects.
+Beside the tables, a benchmark's folder then holds run folders in `pretraining/` and `fits/`, so that no run that came to its
+end is trained twice: not after an interruption, and not for the test subjects.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from tqdm.auto import tqdm
 
 from voco_lite import samples
@@ -23,10 +24,13 @@ from voco_lite.benchmark.conditions import Material, Plan, plan_conditions
 from voco_lite.benchmark.msd import MsdSubjects, msd_folder
 from voco_lite.benchmark.planning import Cell
 from voco_lite.benchmark.protocol import Protocol
-from voco_lite.config import PretrainConfig, VolumeConfig
+from voco_lite.config import PretrainConfig, Size, VolumeConfig
+from voco_lite.config.plain import require
 from voco_lite.dataset import VoCoDataset
 from voco_lite.dataset.order import mixed_seed
 from voco_lite.downstream import Split, Start, Task, fit, pretrained
+from voco_lite.downstream.organs import organ_classes
+from voco_lite.encoders import build_encoder
 from voco_lite.model import VoCo
 from voco_lite.train import pretrain
 from voco_lite.volumes import Volume
@@ -46,7 +50,8 @@ class CellRunner(ABC):
         subjects: All of them, prepared, by name.
 
     Raises:
-        ValueError: Settings that cannot be run, or too few cases in the folder.
+        ValueError: Settings that cannot be run, too few cases in the folder, or a subject to be scored that shows no
+            organ, and so has no Dice.
         FileNotFoundError: Warps of the real CT are asked for, and it was not fetched; or no folder.
     """
 
@@ -55,11 +60,39 @@ class CellRunner(ABC):
         self.material, self.plans = plan_conditions(protocol)
         self._prepared = lru_cache(maxsize=2)(partial(read_subjects, self.material, data, committed_subjects(protocol)))
         self.subjects = self._prepared(self.material.pretraining.volume)
-        self.validation = self._named(protocol.assign(list(self.subjects)).validation)
+        split = protocol.assign(list(self.subjects))
+        self.validation = self._named(split.validation)
+        self._require_organs(split.validation + split.test)
+        for plan in self.plans.values():
+            self._require_size(plan)
+
+    @abstractmethod
+    def seen_at_once(self, plan: Plan) -> Size:
+        """Voxels that the encoder of a condition is given."""
 
     @abstractmethod
     def __call__(self, cell: Cell) -> Mapping[str, Mapping[str, float]]:
         """Scores of each subject, by metric."""
+
+    def _require_organs(self, scored: Sequence[str]) -> None:
+        organs = self.material.organs
+        empty = [name for name in scored if not organ_classes(self.subjects[name], organs).any()]
+        require(
+            not empty,
+            f"Subjects that are scored must show one of {', '.join(organs)}, got none in {empty[:3]}. Leave them out, or "
+            "name other organs.",
+        )
+
+    def _require_size(self, plan: Plan) -> None:
+        """Refused here, and not after a pre-training."""
+        if not plan.has_encoder:
+            return
+        with torch.device("meta"):
+            encoder = build_encoder(plan.pretraining.encoder)
+        try:
+            encoder.require_size(self.seen_at_once(plan))
+        except ValueError as error:
+            raise ValueError(f"patch_size, probe_size or volume of {plan.condition.name!r}: {error}") from error
 
     def _fit(self, plan: Plan, cell: Cell, make: Callable[[Start, Split, int], T]) -> T:
         """The network of a cell; of several tries, the one that is best on validation subjects.

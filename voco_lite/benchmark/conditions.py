@@ -25,10 +25,18 @@ from voco_lite.config.plain import build, require
 from voco_lite.downstream.config import FinetuneConfig
 from voco_lite.downstream.segmentation import SegmentationConfig
 
+# What each task is scored by, and whether more of it is better.
+DICE, REGIONS = "dice", "regions"  # regions: share of crops whose region of the body is found
+TARGET, FOLDED = "target error, mm", "folded share"
+METRICS = {
+    "segmentation": {DICE: True, REGIONS: True},
+    "registration": {TARGET: False, DICE: True, FOLDED: False},
+}
 # What one condition may change of the fine-tuning without another budget than the others'.
 FREE = frozenset({"learning_rate", "weight_decay", "warmup_steps", "clip_norm", "mode", "encoder_rate", "layer_decay"})
 # What pre-training costs, which a condition declares by its steps alone.
 _COSTS = ("steps", "batch_size", "accumulation", "seed")
+_CHECKPOINT = 1000  # steps between the checkpoints of a pre-training; shorter ones are begun again when interrupted
 _BY_CELL = frozenset({"steps", "seed", "run_folder", "resume", "patience"})
 
 
@@ -142,14 +150,21 @@ def plan_conditions(protocol: Protocol) -> tuple[Material, dict[str, Plan]]:
     """Read the settings of a protocol, before anything is run.
 
     Raises:
-        ValueError: A setting that is unknown or of the wrong type, another budget than the others', or tries that are
-            not as many as the trials.
+        ValueError: A setting that is unknown or of the wrong type, a metric that the task does not have, another budget
+            than the others', or tries that are not as many as the trials.
     """
     material: Material = build(Material, protocol.settings, "settings")
     require(
         material.source != "msd" or material.first_seed == 0,
         f'settings.first_seed is of made subjects, got {material.first_seed} with source "msd", whose cases are taken '
         "from the first on. Leave it out.",
+    )
+    known = METRICS[material.task]
+    require(
+        known.get(protocol.metric) == protocol.higher_is_better,
+        f"metric must be one of {', '.join(known)} for {material.task}, with higher_is_better as it is, got "
+        f"{protocol.metric!r} and {str(protocol.higher_is_better).lower()}. Errors and folding are better where they are "
+        "lower.",
     )
     _require_known(material.train, set(FinetuneConfig.__dataclass_fields__) - _BY_CELL, "settings.train")
     plans = [_plan(condition, material) for condition in protocol.conditions]
@@ -203,7 +218,9 @@ def _plan(condition: Condition, material: Material) -> Plan:
         f"{where} must list one try for each of {condition.trials} trials, got {len(recipe.tries)}. A single trial "
         "needs none.",
     )
-    changes = {"steps": max(condition.pretraining_steps, 1), "gauge_every": 0, "checkpoint_every": 0, "progress": False}
+    changes = {
+        "steps": max(condition.pretraining_steps, 1), "gauge_every": 0, "checkpoint_every": _CHECKPOINT, "progress": False,
+    }  # fmt: skip
     planned = material.pretraining.changed(**changes)
     pretraining = planned.changed(**recipe.pretraining)
     costs = [[getattr(config.train, name) for name in _COSTS] for config in (planned, pretraining)]

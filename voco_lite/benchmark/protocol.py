@@ -145,6 +145,13 @@ class Protocol:
         for key in ("labelled", "pretraining_seeds", "finetuning_seeds"):
             values = getattr(self, key)
             require(bool(values) and len(set(values)) == len(values), f"{key} must be different values, got {values}.")
+        seeds = self.pretraining_seeds + self.finetuning_seeds
+        require(min(seeds) >= 0, f"Seeds must be 0 or more, got {min(seeds)}. Number them from 0.")
+        counts = [(c.name, c.pretraining_steps, c.trials) for c in self.conditions]
+        require(
+            all(steps >= 0 and trials >= 1 for _, steps, trials in counts),
+            f"pretraining_steps must be 0 or more and trials 1 or more, got {counts}. Leave them out for 0 and 1.",
+        )
         require(
             len(self.pretraining_seeds) >= MIN_SEEDS and self.split.test >= MIN_SUBJECTS and self.split.validation >= 1,
             f"A verdict needs at least {MIN_SEEDS} pre-training seeds, {MIN_SUBJECTS} test subjects and 1 that validates, "

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from voco_lite.benchmark.cells import CellRunner
-from voco_lite.benchmark.conditions import Plan
+from voco_lite.benchmark.conditions import DICE, REGIONS, Plan
 from voco_lite.benchmark.planning import Cell
-from voco_lite.benchmark.protocol import Protocol
 from voco_lite.config import Size
-from voco_lite.config.plain import require
 from voco_lite.downstream import score_subjects
 from voco_lite.downstream.dense_probe import DenseProbe, DenseProbeConfig
 from voco_lite.downstream.metrics import Classes, dice
@@ -25,29 +22,16 @@ from voco_lite.gauges import features_of, knn_by_subject, region_crops
 from voco_lite.train.hardware import choose_device
 from voco_lite.volumes import Volume
 
-METRIC = "dice"
-REGIONS = "regions"  # share of crops whose region of the body is found
 _CROPS = 64  # of each subject
 
 
 class SegmentationRunner(CellRunner):
-    """Scores subjects by the mean Dice of their organs.
+    """Scores subjects by the mean Dice of their organs."""
 
-    Raises:
-        ValueError: As `CellRunner`, or a subject to be scored that shows no organ, and so has no Dice.
-    """
-
-    def __init__(self, protocol: Protocol, folder: str | Path, data: str | Path | None = None) -> None:
-        super().__init__(protocol, folder, data)
-        split = protocol.assign(list(self.subjects))
-        empty = [
-            n for n in split.validation + split.test if not organ_classes(self.subjects[n], self.material.organs).any()
-        ]
-        require(
-            not empty,
-            f"Subjects that are scored must show one of {', '.join(self.material.organs)}, got none in {empty[:3]}. Leave "
-            "them out, or name other organs.",
-        )
+    def seen_at_once(self, plan: Plan) -> Size:
+        """A patch; of frozen features, what they are made of."""
+        probe = self.material.probe_size if plan.recipe.head == "ridge" else None
+        return probe or self.material.patch_size
 
     def __call__(self, cell: Cell) -> dict[str, dict[str, float]]:
         """Mean Dice over the organs, by subject; of frozen features also the share of crops that are recognised."""
@@ -55,19 +39,19 @@ class SegmentationRunner(CellRunner):
         if plan.recipe.labels == "all":
             cell = replace(cell, labelled=cell.unlabelled)
         if plan.recipe.start == "coordinates":
-            return {METRIC: {subject.source: self._dice_of_place(cell, subject) for subject in scored}}
+            return {DICE: {subject.source: self._dice_of_place(cell, subject) for subject in scored}}
         if plan.recipe.head == "ridge":
             return self._probe(plan, cell)
         settings = self.material.segmentation
         task = self._fit(plan, cell, lambda start, split, seed: SegmentationTask(start, split, settings, seed))
-        return {METRIC: score_subjects(task, scored)}
+        return {DICE: score_subjects(task, scored)}
 
     def _probe(self, plan: Plan, cell: Cell) -> dict[str, dict[str, float]]:
         """What frozen features know, of organs and, where they are compared with other subjects', of regions."""
         device = choose_device(plan.trains[0].device)
         encoder, scored = self._start(plan, cell).encoder.to(device), self._named(cell.scored)
         config = DenseProbeConfig(self.material.organs, self.material.probe_size or self.material.patch_size)
-        found = {METRIC: DenseProbe(self._named(cell.labelled), scored, config).measure(encoder)}
+        found = {DICE: DenseProbe(self._named(cell.labelled), scored, config).measure(encoder)}
         if len(scored) > 1:
             # All conditions are asked with crops of one size, whatever their encoders were pre-trained on.
             found[REGIONS] = recognised_regions(encoder, scored, self.material.pretraining.crops.crop_size)

@@ -13,6 +13,7 @@ from voco_lite.benchmark.conditions import Plan, plan_conditions
 from voco_lite.benchmark.convergence import Curve, steps_to_share
 from voco_lite.benchmark.planning import Cell, plan_cells
 from voco_lite.benchmark.protocol import Protocol, SubjectSplit
+from voco_lite.checkpoints import FINAL
 from voco_lite.train.history import LOG
 
 SHARE = 0.9
@@ -62,7 +63,7 @@ class Speed:
 
 
 def collect_looks(place: Path, protocol: Protocol, split: SubjectSplit) -> list[Look]:
-    """The curves of all runs whose logs a benchmark's folder holds; conditions that do not train have none."""
+    """The curves of all runs that came to their end in a benchmark's folder; conditions that do not train have none."""
     plans = plan_conditions(protocol)[1]
     looks = []
     for cell in plan_cells(protocol, split, "validation"):
@@ -119,9 +120,10 @@ def speed_rows(speeds: Sequence[Speed]) -> list[dict[str, str]]:
 
 
 def _curve(place: Path, plan: Plan, cell: Cell) -> Curve | None:
-    """Of a cell's tries, the curve of the one that was best on validation subjects."""
+    """Of a cell's tries, the curve of the one that was best on validation subjects; None while one has not ended."""
     folders = plan.fit_folders(place, cell)
-    loaded = [Curve.load(folder) for folder in folders if (folder / LOG).is_file()]
+    ended = [folder for folder in folders if (folder / FINAL).is_file() and (folder / LOG).is_file()]
+    loaded = [Curve.load(folder) for folder in ended]
     curves = [curve for curve in loaded if curve is not None]
     return max(curves, key=lambda curve: max(curve.scores)) if len(curves) == len(folders) else None
 
