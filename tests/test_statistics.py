@@ -367,6 +367,14 @@ def test_a_file_that_is_no_table_of_scores_is_refused(tmp_path, text, message):
         benchmark.read_scores(file)
 
 
+@pytest.mark.parametrize("row", [b"voco,1,0,0,\xff,dice,1\n", b"v" * 200_000 + b",1,0,0,a,dice,1\n"])
+def test_a_file_that_is_no_text_is_refused(tmp_path, row):
+    file = benchmark.write_scores(tmp_path / "scores.csv", [])
+    file.write_bytes(file.read_bytes() + row)
+    with pytest.raises(ValueError, match=r"scores\.csv, after line \d, must be a row of a CSV file in UTF-8"):
+        benchmark.read_scores(file)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"There is no table .*none\.csv"):
         benchmark.read_scores(tmp_path / "none.csv")

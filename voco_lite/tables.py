@@ -52,13 +52,17 @@ def read_rows(file: str | Path, kind: type[Row]) -> list[Row]:
         raise ValueError(f"{path} must be at most {_LARGEST_FILE:,} bytes, got more. Give the CSV of a benchmark.")
     with path.open(encoding="utf-8", newline="") as stream:
         reader = csv.reader(stream)
-        head = tuple(next(reader, ()))
-        if head != names:
-            raise ValueError(
-                f"{path} must have the columns {', '.join(names)}, got {', '.join(head)[:200]}. Give the CSV of a "
-                "benchmark, or make it anew with --report."
-            )
-        return [_row(kind, texts, f"{path}, line {reader.line_num}") for texts in reader]
+        try:
+            head, *rows = [(reader.line_num, texts) for texts in reader] or [(1, [])]
+        except (csv.Error, UnicodeDecodeError) as error:
+            where = f"{path}, after line {reader.line_num},"
+            raise ValueError(f"{where} must be a row of a CSV file in UTF-8, got: {error}. Make it anew.") from error
+    if tuple(head[1]) != names:
+        raise ValueError(
+            f"{path} must have the columns {', '.join(names)}, got {', '.join(head[1])[:200]}. Give the CSV of a benchmark, "
+            "or make it anew with --report."
+        )
+    return [_row(kind, texts, f"{path}, line {line}") for line, texts in rows]
 
 
 def column_names(kind: type) -> tuple[str, ...]:
