@@ -1,6 +1,7 @@
 """The loop that fine-tunes for every task: what learns at which rate, what is kept, when it ends, how it is continued."""
 
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -13,17 +14,23 @@ import pytest
 import torch
 from torch import nn
 
+from tiny_reports import Hashed, scan
 from tiny_run import same_weights, trace, weights
 from tiny_task import LevelTask, Untouchable, finetune, subjects, tiny_finetuning, tiny_task
 from voco_lite.checkpoints import FINAL, load_checkpoint, load_model, save_checkpoint
-from voco_lite.config import EncoderConfig
+from voco_lite.config import EncoderConfig, VolumeConfig
 from voco_lite.downstream import FinetuneConfig, Split, split_subjects
 from voco_lite.downstream.aligner import load_aligner
+from voco_lite.downstream.classification import ClassificationConfig, ClassificationTask
 from voco_lite.downstream.classifier import load_classifier
 from voco_lite.downstream.rates import encoder_shares, learning_groups, stage_of
 from voco_lite.downstream.registrar import load_registrar
+from voco_lite.downstream.registration import RegistrationConfig, RegistrationTask
+from voco_lite.downstream.segmentation import SegmentationConfig, SegmentationTask
 from voco_lite.downstream.segmenter import load_segmenter
+from voco_lite.downstream.start import Start
 from voco_lite.downstream.task import Draws
+from voco_lite.downstream.vision_language import VisionLanguageConfig, VisionLanguageTask
 from voco_lite.encoders import build_encoder
 from voco_lite.train import History, NonFiniteLossError
 
@@ -186,6 +193,26 @@ def test_every_subject_is_shown_equally_often():
 def test_the_same_call_gives_the_same_weights():
     one, other = (finetune(tiny_finetuning())[0] for _ in range(2))
     assert same_weights(weights(one.network), weights(other.network))
+
+
+def four_tasks():
+    start = Start(build_encoder(EncoderConfig(), seed=0), EncoderConfig(), VolumeConfig())
+    split = Split([scan(seed) for seed in range(4)])
+    size = (16, 16, 16)
+    return [
+        SegmentationTask(start, split, SegmentationConfig(("liver", "spleen"), size)),
+        ClassificationTask(start, split, ClassificationConfig("contrast_phase", crop_size=size)),
+        RegistrationTask(start, split, RegistrationConfig(organs=("liver",))),
+        VisionLanguageTask(start, split, VisionLanguageConfig(crop_size=size), Hashed()),
+    ]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_task_reaches_a_process_that_is_started_anew(number):
+    draws = Draws(four_tasks()[number], seed=0, batch_size=2)
+    found, name = pickle.loads(pickle.dumps(draws))[1]
+    expected, _ = draws[1]
+    assert name == "scan 1" and all(torch.equal(found[key], expected[key]) for key in expected)
 
 
 def test_loader_processes_change_nothing():

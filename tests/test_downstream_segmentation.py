@@ -165,6 +165,35 @@ def test_by_organ_a_subject_may_lack_an_organ():
     assert all((patch == 1).any() for patch in patches)
 
 
+@pytest.mark.parametrize("by_organ", [False, True])
+@pytest.mark.filterwarnings("ignore:Num foregrounds 0")
+def test_a_subject_without_any_organ_shows_its_background(by_organ):
+    subject = body(0)
+    subject.labels[:] = 0
+    made = SegmentationTask(start(), Split([subject]), settings(foreground_share=1.0, by_organ=by_organ))
+    assert not made.sample(0, torch.Generator().manual_seed(0))["classes"].any()
+
+
+def test_a_subject_that_is_all_organ_shows_it_where_background_is_asked_for():
+    subject = body(0)
+    subject.labels[:] = 3
+    made = SegmentationTask(start(), Split([subject]), settings(foreground_share=0.0, by_organ=True))
+    assert made.sample(0, torch.Generator().manual_seed(0))["classes"].all()
+
+
+def test_only_as_many_subjects_as_there_is_memory_for_are_held_and_draws_stay_the_same(monkeypatch):
+    def draws(made):
+        return [made.sample(i % 3, torch.Generator().manual_seed(i))["image"] for i in range(6)]
+
+    held = 24**3 * (4 + 4 + 8)  # image and classes in fp32, an index a voxel
+    expected = draws(task(3))
+    for budget, most in ((2 * held, 2), (2 * held - 1, 1), (0, 1)):
+        monkeypatch.setattr("voco_lite.downstream.segmentation._KEPT", budget)
+        made = task(3)
+        assert all(torch.equal(*pair) for pair in zip(draws(made), expected, strict=True))
+        assert len(made._kept) == most
+
+
 def test_a_draw_depends_on_its_generator_alone_and_image_and_classes_stay_together():
     made = task(shift=0.0)
     one, other = (made.sample(0, torch.Generator().manual_seed(5)) for _ in range(2))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -30,7 +29,7 @@ from voco_lite.downstream.task import Task
 from voco_lite.downstream.unet import build_segmenter
 from voco_lite.volumes import Volume
 
-_KEPT = 64  # training subjects whose classes and foreground stay in memory
+_KEPT = 2**30  # bytes of training subjects that each loader process holds: padded, with every voxel by its class
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class SegmentationTask(Task):
         self.start, self.config = start, config
         self.loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
         self.crop = _cutter(config)
-        self._material = lru_cache(maxsize=_KEPT)(self._read)
+        self._kept: dict[int, tuple[Tensor, dict[str, Any]]] = {}
 
     def describe(self) -> dict[str, Any]:
         """Encoder, preparation and choices."""
@@ -120,6 +119,14 @@ class SegmentationTask(Task):
         truth = organ_classes(subject, self.config.organs)
         return dice(self.predict(subject), truth, len(self.config.organs))
 
+    def _material(self, index: int) -> tuple[Tensor, dict[str, Any]]:
+        """What `_read` gives, of as many subjects as there is memory for."""
+        if index not in self._kept:
+            self._kept[index] = self._read(index)
+            while len(self._kept) > 1 and sum(_held(whole) for whole, _ in self._kept.values()) > _KEPT:
+                del self._kept[next(iter(self._kept))]
+        return self._kept[index]
+
     def _read(self, index: int) -> tuple[Tensor, dict[str, Any]]:
         """Image and classes of a training subject, at least as large as a patch, and where patches may be cut."""
         volume: Volume = self.split.training[index]
@@ -127,7 +134,11 @@ class SegmentationTask(Task):
         whole = SpatialPad(self.config.patch_size)(torch.cat([volume.data, classes[None].to(volume.data.dtype)]))
         whole = _plain(whole)
         if self.config.by_organ:
-            return whole, {"indices": map_classes_to_indices(whole[-1:], len(self.config.organs) + 1)}
+            indices: list[Any] = map_classes_to_indices(whole[-1:], len(self.config.organs) + 1)
+            if not any(len(found) for found, share in zip(indices, self.crop.ratios, strict=True) if share > 0):
+                # Such as a subject without an organ: any voxel will do, as it does where organs are not told apart.
+                indices = [torch.cat(indices)] * len(indices)
+            return whole, {"indices": indices}
         foreground, background = map_binary_to_indices(whole[-1:])
         return whole, {"fg_indices": foreground, "bg_indices": background}
 
@@ -140,6 +151,11 @@ def _cutter(config: SegmentationConfig) -> Any:
         # A subject need not show every organ; the others share its patches.
         return RandCropByLabelClasses(config.patch_size, ratios, num_classes=organs + 1, num_samples=1, warn=False)
     return RandCropByPosNegLabel(config.patch_size, pos=share, neg=1 - share, num_samples=1)
+
+
+def _held(whole: Tensor) -> int:
+    """Bytes of a subject, and of the indices of its voxels."""
+    return whole.nbytes + 8 * whole[0].numel()
 
 
 def _plain(tracked: Any) -> Tensor:
