@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from tiny_run import same_weights, trace, weights
 from tiny_task import finetune, tiny_finetuning
@@ -17,6 +18,7 @@ from voco_lite.downstream.pairs import Pair, in_a_ring, known_matches
 from voco_lite.downstream.registrar import examine, load_registrar
 from voco_lite.downstream.registration import RegistrationConfig, RegistrationTask
 from voco_lite.downstream.start import Start, untrained
+from voco_lite.downstream.task import Draws
 from voco_lite.encoders import ConvEncoder, build_encoder
 from voco_lite.encoders.registry import register
 from voco_lite.samples import phantoms
@@ -365,6 +367,25 @@ def test_training_pairs_are_aligned_once(monkeypatch):
     for example in examples:
         torch.testing.assert_close(example["moving"][0, :-2], blob(1).data[0, 2:], atol=1e-5, rtol=0)
         assert torch.equal(example["fixed"], blob(0).data)
+
+
+def test_validation_pairs_are_aligned_once_and_others_each_time(monkeypatch):
+    made, counted = task(affine=True), []
+    search = find_affine
+    monkeypatch.setattr(
+        "voco_lite.downstream.registration.find_affine", lambda pair: counted.append(pair) or search(pair)
+    )
+    made.network.eval()
+    looks = [made.scores(made.split.validation) for _ in range(2)]
+    assert looks[0] == looks[1] and len(counted) == 2
+    made.scores([blob(100, N, (5, 8, 8)), blob(101)])
+    assert len(counted) == 4
+
+
+def test_affine_maps_are_not_searched_in_loader_processes():
+    draws = Draws(task(affine=True), seed=0, batch_size=2)
+    with pytest.raises(ValueError, match="workers=0"):
+        next(iter(DataLoader(draws, batch_size=2, collate_fn=draws.collate, num_workers=1)))
 
 
 def test_an_aligned_network_comes_back_from_its_file(tmp_path):

@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from voco_lite.checkpoints import load_weights
 from voco_lite.config import EncoderConfig, VolumeConfig
+from voco_lite.downstream.affine import find_affine
 from voco_lite.downstream.deformation import folded_share, target_errors_mm
 from voco_lite.downstream.flow import FlowNetwork, joint_encoder
 from voco_lite.downstream.pairs import Pair, in_a_ring, known_matches
@@ -42,7 +43,7 @@ class Registrar:
 
     def register(self, pair: Pair) -> Field:
         """Displacement in voxels, (3, x, y, z): the fixed scan's voxel p matches p + u(p) of the moving one."""
-        return find_field(self.network, pair, self.config.affine)
+        return find_field(self.network, pair, find_affine(pair) if self.config.affine else None)
 
 
 def load_registrar(path: str | Path) -> Registrar:

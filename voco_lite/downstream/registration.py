@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from monai.losses import DiffusionLoss, LocalNormalizedCrossCorrelationLoss
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from voco_lite.config.plain import plain
 from voco_lite.downstream.affine import AffineMap, find_affine, no_displacement
@@ -78,7 +79,7 @@ class RegistrationTask(Task):
         self.start, self.config = start, config
         self.similarity = LocalNormalizedCrossCorrelationLoss(kernel_size=config.window)
         self.diffusion = DiffusionLoss()
-        self._affine: dict[tuple[int, int], AffineMap] = {}
+        self._affine: dict[tuple[str | int, ...], AffineMap] = {}
 
     def describe(self) -> dict[str, Any]:
         """Encoder, preparation and choices."""
@@ -89,15 +90,15 @@ class RegistrationTask(Task):
         """A subject as the fixed scan, and another one, aligned, as the moving scan: (channel, x, y, z) each.
 
         The affine map of two subjects is found when they first meet.
+
+        Raises:
+            ValueError: A loader process asks for an affine map that is not found yet.
         """
         others = len(self.split.training) - 1
         other = (index + 1 + int(torch.randint(others, (), generator=generator))) % (others + 1)
         pair = Pair(self.split.training[other], self.split.training[index])
-        if not self.config.affine:
-            return {"moving": pair.moving.data, "fixed": pair.fixed.data}
-        if (other, index) not in self._affine:
-            self._affine[other, index] = find_affine(pair)
-        return {"moving": aligned(pair, self._affine[other, index]), "fixed": pair.fixed.data}
+        affine = self._affine_map(pair, ("training", other, index))
+        return {"moving": pair.moving.data if affine is None else aligned(pair, affine), "fixed": pair.fixed.data}
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Negative local correlation, and the weighted diffusion."""
@@ -110,28 +111,52 @@ class RegistrationTask(Task):
             return {"similarity": unlike, "diffusion": self.config.smoothness * self.diffusion(fields)}
 
     def scores(self, subjects: Sequence[Volume]) -> list[float]:
-        """Mean Dice of the organs that the subject shows, after warping the next subject's onto it."""
-        return [float(overlap(self.register(pair), pair, self.config.organs).nanmean()) for pair in in_a_ring(subjects)]
+        """Mean Dice of the organs that the subject shows, after warping the next subject's onto it.
+
+        Affine maps of validation subjects, which are scored at every look, are kept.
+        """
+        kept, scores = subjects is self.split.validation, []
+        for number, pair in enumerate(in_a_ring(subjects)):
+            affine = self._affine_map(pair, ("validation", number) if kept else None)
+            field = find_field(self.network, pair, affine)
+            scores.append(float(overlap(field, pair, self.config.organs).nanmean()))
+        return scores
 
     def register(self, pair: Pair) -> Field:
         """Displacement in voxels, on the CPU; the network has to be in evaluation mode."""
-        return find_field(self.network, pair, self.config.affine)
+        return find_field(self.network, pair, self._affine_map(pair))
+
+    def _affine_map(self, pair: Pair, key: tuple[str | int, ...] | None = None) -> AffineMap | None:
+        """Aligns a pair; with a key it is found once. None where pairs are not aligned."""
+        if not self.config.affine:
+            return None
+        if key is not None and key in self._affine:
+            return self._affine[key]
+        if get_worker_info() is not None:
+            # Gradients cannot be computed in a forked process once a GPU has computed some.
+            raise ValueError(
+                "Affine maps must be found in the main process, got a loader process. Fine-tune with workers=0, or set "
+                "affine=False."
+            )
+        found = find_affine(pair)
+        if key is not None:
+            self._affine[key] = found
+        return found
 
 
 @torch.no_grad()
-def find_field(network: FlowNetwork, pair: Pair, affine: bool) -> Field:
+def find_field(network: FlowNetwork, pair: Pair, affine: AffineMap | None) -> Field:
     """Displacement that a network in evaluation mode finds, in voxels, on the CPU.
 
     Args:
         network: In evaluation mode.
         pair: What is registered.
-        affine: Align the pair by an affine map first; the displacement is that of both, one after the other.
+        affine: Aligns the pair first, if given; the displacement is that of both, one after the other.
     """
     device = network.velocity.weight.device
-    found = find_affine(pair) if affine else None
-    moving = pair.moving.data if found is None else aligned(pair, found)
+    moving = pair.moving.data if affine is None else aligned(pair, affine)
     field = network(moving[None].to(device), pair.fixed.data[None].to(device))[0].cpu()
-    return field if found is None else follow(field, found)
+    return field if affine is None else follow(field, affine)
 
 
 def aligned(pair: Pair, affine: AffineMap) -> Float[Tensor, "channel x y z"]:
