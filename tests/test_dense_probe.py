@@ -12,7 +12,14 @@ from sklearn.preprocessing import StandardScaler
 from tiny_run import tiny_config, train
 from voco_lite import Volume
 from voco_lite.config import EncoderConfig
-from voco_lite.downstream.dense_probe import DenseProbe, DenseProbeConfig, RidgeSums, features_at, fit_dense_probe
+from voco_lite.downstream.dense_probe import (
+    DenseProbe,
+    DenseProbeConfig,
+    RidgeSums,
+    draw_without_replacement,
+    features_at,
+    fit_dense_probe,
+)
 from voco_lite.encoders import ConvEncoder, build_encoder
 
 BOX = DenseProbeConfig(("box",), window=(16, 16, 16), voxels=2000)
@@ -107,6 +114,21 @@ def test_rare_classes_are_drawn_alike_where_that_is_asked_for(monkeypatch):
         fit_dense_probe(build_encoder(EncoderConfig(), seed=0), [subject(0)], config)
     assert float(drawn[0][1]) == pytest.approx(9**3 / 16**3, abs=0.07)
     assert float(drawn[1][1]) == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize(("places", "n"), [(5, 1), (10, 10), (4096, 2000)])
+def test_draws_are_those_of_torch(places, n):
+    chances = torch.arange(1, places + 1).double()
+    one, other = (torch.Generator().manual_seed(0) for _ in range(2))
+    expected = torch.multinomial(chances, n, generator=other)
+    assert torch.equal(draw_without_replacement(chances, n, one), expected)
+    assert torch.equal(one.get_state(), other.get_state())
+
+
+def test_a_scan_may_have_more_voxels_than_torch_draws_from():
+    places = 2**24 + 1
+    found = draw_without_replacement(torch.ones(places), 100, torch.Generator().manual_seed(0))
+    assert len(found.unique()) == 100 and int(found.max()) < places
 
 
 def test_a_box_that_can_be_seen_is_found_in_another_subject():

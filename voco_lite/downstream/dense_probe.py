@@ -157,8 +157,7 @@ def _count(
     images, labels = windows[:, :-1], windows[:, -1].long()
     counts = labels.flatten().bincount(minlength=1).clamp(min=1).double()
     chances = counts.pow(-config.rarity)[labels.flatten()]
-    drawn = torch.multinomial(chances, min(config.voxels, len(chances)), generator=generator)
-    targets = F.one_hot(labels, len(config.organs) + 1)
+    drawn = draw_without_replacement(chances, min(config.voxels, len(chances)), generator)
     device = next(encoder.parameters()).device
     for number, image in enumerate(images):
         mine = drawn[drawn // labels[0].numel() == number] % labels[0].numel()
@@ -166,7 +165,23 @@ def _count(
         for part in mine.split(_ROWS):
             voxels = torch.stack(torch.unravel_index(part, labels.shape[1:]), dim=-1)
             x = features_at(maps, voxels.to(device), config.window).cpu()
-            sums.add(x, targets[number].flatten(0, -2)[part])
+            sums.add(x, F.one_hot(labels[number].flatten()[part], len(config.organs) + 1))
+
+
+def draw_without_replacement(
+    chances: Float[Tensor, " places"], n: int, generator: torch.Generator
+) -> Int[Tensor, " n"]:
+    """As `torch.multinomial`, whose draws these are, but of more than 2^24 places too: a scan may have more voxels.
+
+    Each place waits for a time of the exponential distribution whose rate is its chance; the first ones are drawn.
+
+    Args:
+        chances: Positive, in any unit.
+        n: How many different places.
+        generator: Every chance comes from it.
+    """
+    waiting = torch.empty_like(chances).exponential_(generator=generator)
+    return (chances / waiting).topk(n).indices
 
 
 @dataclass
