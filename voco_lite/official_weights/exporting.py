@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from voco_lite.encoders.seeding import seeded
 from voco_lite.encoders.swin import SwinEncoder
 from voco_lite.official_weights.merging import merging_of
 from voco_lite.official_weights.reading import RECORD
@@ -71,8 +72,7 @@ def _with_decoder(state: OrderedDict[str, Tensor], encoder: SwinEncoder, outputs
     """A whole SwinUNETR's state dict, with the given tensors in place of its own."""
     from monai.networks.nets import SwinUNETR
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         whole = SwinUNETR(encoder.in_channels, outputs, feature_size=encoder.feature_size, use_v2=True).state_dict()
     return OrderedDict((name, state.get(name, tensor)) for name, tensor in whole.items())
 
