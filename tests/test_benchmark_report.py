@@ -228,6 +228,15 @@ def test_the_table_of_the_readme_is_that_of_the_committed_scores():
         assert row[4:] == verdicts[tuple(row[:4])], row
 
 
+def test_what_the_readme_says_in_short_holds_for_all_committed_verdicts():
+    readme = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
+    named = [name for name, stage in list_results() if stage == "test" and name != "ci"]
+    found = [one for name in named for one in read_report(find_results(name), "test").comparisons]
+    frozen = [one.difference for one in found if one.second.startswith("random") and one.verdict != "not decided"]
+    assert f"adds {min(frozen):.2f} to {max(frozen):.2f} of Dice over random weights wherever" in readme
+    assert {one.verdict for one in found if one.second.startswith("scratch")} == {"not decided"}
+
+
 def test_the_sentences_of_the_readme_on_the_map_are_those_of_the_committed_scores():
     readme = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
     report = read_report(find_results("screen-hippocampus"), "validation")
