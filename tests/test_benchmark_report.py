@@ -265,6 +265,45 @@ def test_the_sentences_of_the_readme_on_the_map_are_those_of_the_committed_score
     assert f"{moved.difference:+.3f} ({moved.low:+.3f} to {moved.high:+.3f})" in readme
 
 
+def gains(report, metric, labelled):
+    """Differences of frozen features from those of random weights, by ridge regression."""
+    asked = [c for c in report.screened() if (c.metric, c.labelled) == (metric, labelled)]
+    return {c.first: c for c in asked if c.second.startswith("random") and c.first != "frozen"}
+
+
+def test_the_sentences_of_the_readme_on_the_map_of_brains_are_those_of_the_committed_scores():
+    readme = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
+    report = read_report(find_results("screen-brain"), "validation")
+    one, four = (gains(report, "dice", labelled) for labelled in (1, 4))
+    spans = [[f"{end(c.difference for c in found.values()):.2f}" for end in (min, max)] for found in (one, four)]
+    above = [sorted(name for name, c in found.items() if c.low > 0) for found in (one, four)]
+    assert f"gains {' to '.join(spans[0])} of Dice with one labelled person" in readme
+    assert f"and {' to '.join(spans[1])} with four, two of eight" in readme and len(one) == len(four) == 8
+    assert len(above[0]) == 6 and above[1] == ["ridge, group norm", "ridge, instance norm"]
+    ends = [f"{end(c.mean_first for c in four.values()):.2f}" for end in (min, max)]
+    [place] = [c.mean_second for c in report.screened() if c.second == "coordinates" and c.labelled == 4]
+    assert f"({' to '.join(ends)}; coordinates {place:.2f})" in readme
+    flips = one["ridge, flips"].mean_first, one["ridge"].mean_first
+    assert f"({flips[0]:.3f} against {flips[1]:.3f} without them" in readme
+    whole = [c for c in report.screened() if c.second == "scratch"]
+    assert not any(c.low > 0 for c in whole)
+    means = [m for c in whole for m in (c.mean_first, c.mean_second)]
+    assert f"far below ({min(means):.2f} to {max(means):.2f})" in readme
+
+
+def test_the_sentences_of_the_readme_on_the_map_of_made_subjects_are_those_of_the_committed_scores():
+    readme = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
+    found = gains(read_report(find_results("screen-population"), "validation"), "dice", 1)
+    assert len(found) == 9 and "of nine settings none is above the laptop's" in readme
+    assert max(found, key=lambda name: found[name].mean_first) == "voco"
+
+    def told(name):
+        return f"{found[name].difference:+.3f}, {found[name].low:+.3f} to {found[name].high:+.3f}"
+
+    assert f"({told('flips')}, where without them it is {told('voco')})" in readme
+    assert f"nearly so ({found['grid 3x3x3'].difference:+.3f})" in readme
+
+
 def test_the_sentences_of_the_readme_on_what_was_confirmed_are_those_of_the_committed_scores():
     readme = " ".join((Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").split())
     report = read_report(find_results("confirm-hippocampus"), "test")
