@@ -21,6 +21,7 @@ from voco_lite.benchmark.protocol import find_protocol
 from voco_lite.benchmark.report import read_report, write_report
 from voco_lite.benchmark.running import run_benchmark
 from voco_lite.benchmark.speeds import Speed, speed_rows
+from voco_lite.benchmark.statistics import compare_all
 from voco_lite.cli import Benchmark, main
 from voco_lite.viewers import benchmarks
 
@@ -302,6 +303,10 @@ def test_the_sentences_of_the_readme_on_the_map_of_made_subjects_are_those_of_th
 
     assert f"({told('flips')}, where without them it is {told('voco')})" in readme
     assert f"nearly so ({found['grid 3x3x3'].difference:+.3f})" in readme
+    report = read_report(find_results("screen-population"), "validation")
+    scores = [row for row in report.scores if row.metric == "dice"]
+    unseen = [("voco", name) for name in ("2 random crops", "8 random crops", "the body only", "grid 4x4x1")]
+    assert all(c.low < 0 < c.high for c in compare_all(scores, [*unseen, ("voco", "objective of 2024")]))
 
 
 def test_the_sentences_of_the_readme_on_what_was_confirmed_are_those_of_the_committed_scores():

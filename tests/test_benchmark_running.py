@@ -102,6 +102,10 @@ def test_volumes_and_patches_differ_from_the_preset_as_a_protocol_says():
         assert (plan.pretraining.volume.intensity, plan.pretraining.volume.size) == ("mr", (32, 32, 32))
 
 
+def test_a_long_pre_training_keeps_checkpoints_to_go_on_from():
+    assert plan_conditions(tiny())[1]["voco"].pretraining.train.checkpoint_every == 1000
+
+
 def test_a_field_that_volumes_do_not_have_is_refused():
     with pytest.raises(ValueError, match="volume__colour"):
         plan_conditions(tiny(volume={"colour": 1}))
